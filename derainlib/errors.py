@@ -1,0 +1,21 @@
+"""The exceptions of derainlib: each message is one line that says what is wrong and what to do about it."""
+
+
+class DerainError(ValueError):
+    """Anything a caller can put right. The command line prints it without a traceback."""
+
+
+class ImageError(DerainError):
+    """A file or array that is not a usable image."""
+
+
+class DataError(DerainError):
+    """A folder, list or pair of images that does not fit the layout asked for."""
+
+
+class RecipeError(DerainError):
+    """A training set-up with an unknown name, a wrong type or a value out of range."""
+
+
+class WeightsError(DerainError):
+    """A weights file that is missing, damaged, or made for another network."""
