@@ -1,0 +1,44 @@
+# make lab and make test are all that a newcomer needs; both make .venv first, once.
+
+# Python 3.11 or newer, from which .venv is made.
+PYTHON ?= python3
+# Where torch comes from. For the small build without CUDA: make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+# Passed on: make lab LAB_FLAGS="--no-browser --port=9999"; make test TEST_FLAGS="-k rain"
+LAB_FLAGS ?=
+TEST_FLAGS ?= -n 2 --dist worksteal
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lab test notebooks format
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: $(READY) ## make .venv with everything in its tested version
+
+lab: $(READY) ## open JupyterLab on the first notebook
+	$(BIN)/jupyter lab $(LAB_FLAGS) notebooks/00_start_here.ipynb
+
+test: $(READY) ## check the style and run every test, notebooks included
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TEST_FLAGS)  # two workers, a thread each
+
+notebooks: $(READY) ## run the notebooks and store their outputs
+	$(BIN)/python -m derainlib.lab.publish
+
+format: $(READY) ## bring the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "$(PYTHON) is missing or older than Python 3.11: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.txt
+	$(BIN)/python -m pip install --no-deps --editable .
+	@touch $@

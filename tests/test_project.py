@@ -1,0 +1,123 @@
+"""The files around the library agree with each other: pins, ranges, commands, licence."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def pins() -> dict[str, str]:
+    """From each name in requirements.txt to its version."""
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+
+
+def test_ranges_and_pins_name_the_same_packages(project, pins):
+    extras = project["optional-dependencies"].values()
+    ranges = [Requirement(text) for group in (project["dependencies"], *extras) for text in group]
+    assert sorted(canonicalize_name(one.name) for one in ranges) == sorted(pins)
+    for one in ranges:
+        assert pins[canonicalize_name(one.name)] in one.specifier, one
+
+
+def test_pins_are_what_the_tests_run_with(pins):
+    from importlib.metadata import version
+
+    installed = {name: version(name).split("+")[0] for name in pins}
+    assert installed == pins
+
+
+def test_conda_takes_the_pins(project):
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert pip == {"pip": ["-r requirements.txt", "--editable ."]}
+    # Only Python and pip come from conda: a version stands in one list, requirements.txt.
+    python, installer = conda
+    assert installer == "pip"
+    assert python.replace("python=", "") in Requirement(f"python{project['requires-python']}").specifier
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_ci_runs_the_commands_of_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    commands = {line.split()[1] for line in readme.splitlines() if line.startswith("make ")}
+    assert {"lab", "test"} <= commands <= targets()
+    assert "make test" in readme[:1500]
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
+    (run,) = (step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step)
+    assert run.startswith("make test")
+    assert (ROOT / ".ci/run").read_text().splitlines()[-1] == "exec make test"
+
+
+def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+class TestMake:
+    def test_help_lists_every_target(self):
+        shown = make().stdout
+        assert {line.split()[1] for line in shown.splitlines()} == targets()
+
+    def test_old_python_gets_one_clear_line(self, tmp_path):
+        shutil.copy(ROOT / "Makefile", tmp_path)
+        (tmp_path / "requirements.txt").touch()
+        (tmp_path / "pyproject.toml").touch()
+        old = tmp_path / "python2"
+        old.write_text("#!/bin/sh\nexit 1\n")
+        old.chmod(0o755)
+        done = make(f"PYTHON={old}", "setup", folder=tmp_path)
+        assert done.returncode != 0
+        assert "older than Python 3.11: make PYTHON=/path/to/python3.11 setup" in done.stdout
+        assert not (tmp_path / ".venv").exists()
+
+    def test_second_setup_does_nothing(self, tmp_path):
+        for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+            shutil.copy(ROOT / name, tmp_path)
+        (tmp_path / ".venv").mkdir()
+        (tmp_path / ".venv/.ready").touch()
+        assert "Nothing to be done" in make("setup", folder=tmp_path).stdout
+        (tmp_path / "requirements.txt").write_text("other")
+        assert "pip install" in make("-n", "setup", folder=tmp_path).stdout
+
+
+def test_citation_agrees(project):
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["title"] == project["name"]
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    assert (ROOT / "LICENSE").read_text().startswith(f"{project['license']} License")
+
+
+def test_package_data_is_declared():
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = setuptools["package-data"]["derainlib"]
+    files = [path for path in (ROOT / "derainlib").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    for path in files:
+        inside = path.relative_to(ROOT / "derainlib")
+        assert path.suffix == ".py" or any(inside.match(pattern) for pattern in patterns), inside
+
+
+def test_import_is_quick():
+    heavy = "accelerate matplotlib seaborn ipywidgets IPython skimage kornia scipy pandas"
+    code = f"import sys, derainlib; print(*sorted(set('{heavy}'.split()) & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.split() == []
