@@ -1,0 +1,136 @@
+"""Scores networks on the hold-out and on Rain100L, beside the rainy input: the numbers of cards and README.
+
+    python benchmarks/score.py --data DIR                          # all shipped weights on all sets
+    python benchmarks/score.py srn runs/a/best.safetensors         # these weights, on what needs no data
+    python benchmarks/score.py net_latest.pth:model=brn,stages=8 --sets rain100l --data DIR
+
+Weights are named by shipped name or file, followed, after a colon, by options of the network; a .pth file of
+the authors is converted first. The table goes to the screen and every image's scores to
+benchmarks/results/scores.json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from derainlib import evaluation, files
+from derainlib.errors import DerainError, WeightsError
+from derainlib.inference import DTYPES
+from derainlib.models import weights
+
+RESULTS = Path(__file__).parent / "results" / "scores.json"
+NEEDS_NO_DATA = [name for name in evaluation.DATASETS if name.startswith("skimage-")]
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line, checked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", nargs="*", help="shipped names or files; by default everything shipped")
+    parser.add_argument(
+        "--data", default=os.environ.get("DERAIN_DATA"), help="folder of bsds500/, rain100l/ (DERAIN_DATA)"
+    )
+    parser.add_argument(
+        "--sets", nargs="+", choices=evaluation.DATASETS, metavar="SET", help=", ".join(evaluation.DATASETS)
+    )
+    parser.add_argument(
+        "--scores", nargs="+", default=list(evaluation.SCORES), help="psnr_rgb, ssim_y8 … (derainlib.metrics)"
+    )
+    parser.add_argument("--limit", type=int, help="take only the first LIMIT images of each set")
+    parser.add_argument("--device", help="cpu, cuda …")
+    parser.add_argument("--dtype", choices=DTYPES, default="fp32")
+    parser.add_argument("--tile", type=int, help="side of the tiles in pixels")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the scores of every image go")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument("--update-cards", action="store_true", help="write the means into the cards of shipped weights")
+    chosen = parser.parse_args(arguments)
+    chosen.weights = chosen.weights or weights.shipped()
+    chosen.sets = chosen.sets or (list(evaluation.DATASETS) if chosen.data else NEEDS_NO_DATA)
+    if chosen.update_cards and (chosen.limit or chosen.dtype != "fp32"):
+        parser.error("--update-cards wants whole sets in fp32, without --limit")
+    return chosen
+
+
+def load(text: str) -> nn.Module:
+    """A network from `name_or_path[:option=value,…]`.
+
+    Raises:
+        WeightsError: no such weights, or an option that is not written as name=value.
+    """
+    path, options = split(text)
+    given = dict(_option(text, option) for option in options.split(",") if option)
+    return weights.convert(path, **given) if path.endswith(".pth") else weights.load(path, **given)
+
+
+def label(text: str) -> str:
+    """What tables call a network: runs/a/best.safetensors:stages=8 is a/best:stages=8."""
+    path, options = split(text)
+    is_file = Path(path).suffix in (".pth", ".safetensors")
+    short = "/".join(Path(path).with_suffix("").parts[-2:]) if is_file else path
+    return f"{short}:{options}" if options else short
+
+
+def split(text: str) -> tuple[str, str]:
+    """Name or path, and the options after its colon; a colon within a path is none."""
+    path, _, options = text.rpartition(":")
+    return (path, options) if path and "=" in options else (text, "")
+
+
+def _option(text: str, option: str) -> tuple[str, object]:
+    name, equals, value = option.partition("=")
+    if not equals:
+        raise WeightsError(f"{text}: options are written name=value, not {option!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def update_cards(results: list[evaluation.Scores]) -> None:
+    """Writes the scores of shipped weights into their cards; other sets' scores in a card stay."""
+    for name in dict.fromkeys(r.model for r in results if r.model in weights.shipped()):
+        card = weights.card(name)
+        card["scores"] = card.get("scores", {}) | {r.dataset: r.card() for r in results if r.model == name}
+        text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+        files.write_atomically(weights.FOLDER / f"{name}.json", text.encode())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Scores, prints, writes; returns the exit status."""
+    options = parse(arguments)
+    try:
+        networks = {label(text): load(text) for text in options.weights}
+        if not networks:
+            raise WeightsError("no weights are shipped, and none were named")
+        if len(networks) < len(options.weights):
+            raise WeightsError(f"two of these networks share a name in the table: {', '.join(options.weights)}")
+        results = evaluation.compare(
+            networks,
+            {name: evaluation.dataset(name, options.data) for name in options.sets},
+            options.scores,
+            limit=options.limit,
+            tile=options.tile,
+            device=options.device,
+            dtype=options.dtype,
+            progress=sys.stderr.isatty(),
+        )
+        if options.update_cards:
+            update_cards(results)
+    except DerainError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(evaluation.table(results, "markdown" if options.markdown else "text"))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    machine = {"torch": torch.__version__, "machine": platform.machine(), "dtype": options.dtype}
+    files.write_atomically(options.out, evaluation.to_json(results, **machine).encode())
+    print(f"every image: {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

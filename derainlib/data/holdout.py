@@ -1,0 +1,223 @@
+"""The hold-out: rainy photographs fixed once for all networks, so that scores of different days compare.
+
+Three kinds of rain on two sets of photographs. Nothing in it may move: the photographs are listed by name,
+the rain's style is written out in numbers (tuning `derainlib.rain.PRESETS` does not reach it), the seeds are
+kept from training, the rendering is done in float64 and rounded to 8 bits. A checksum over all bytes stands
+in the code; pixels that differ are refused, because scores on them would not compare.
+
+| kind  | the rainy input, PSNR on RGB | rain                                                      |
+|-------|------------------------------|-----------------------------------------------------------|
+| light | 26.5 ± 1 dB                  | thin soft streaks of one direction, as in Rain100L        |
+| heavy | 13 ± 1.5 dB                  | dense long flat streaks, as in RainTrainH and Rain100H    |
+| veil  | 15 ± 1.5 dB                  | streaks in a mist that thickens with distance             |
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from derainlib import images
+from derainlib.data.synthetic import HOLDOUT_SEEDS
+from derainlib.errors import DataError
+from derainlib.layers import Pair
+from derainlib.rain import RainStyle, add_rain, generator
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of rain in the hold-out: its style in numbers, and a seed that nothing else draws with."""
+
+    style: RainStyle
+    seed: int
+
+
+KINDS: dict[str, Kind] = {
+    "light": Kind(
+        RainStyle(
+            method="drawn",
+            angle=(-35.0, 35.0),
+            directions=1,
+            spread=3.0,
+            density=(28.0, 76.0),
+            bundle=3,
+            length=(25.0, 75.0),
+            width=(1.7, 3.2),
+            brightness=(0.12, 0.33),
+            depth=0.25,
+            edge=(0.4, 1.0),
+            taper=(0.2, 1.0),
+            blur=(0.0, 0.0),
+            composition="additive",
+        ),
+        seed=HOLDOUT_SEEDS[0],
+    ),
+    "heavy": Kind(
+        RainStyle(
+            method="drawn",
+            angle=(-45.0, 45.0),
+            directions=1,
+            spread=2.0,
+            density=(50.0, 110.0),
+            bundle=1,
+            length=(60.0, 160.0),
+            width=(2.5, 5.5),
+            brightness=(0.24, 0.44),
+            depth=0.3,
+            edge=(0.0, 0.7),
+            taper=(0.0, 0.5),
+            blur=(0.0, 0.0),
+            composition="additive",
+        ),
+        seed=HOLDOUT_SEEDS[1],
+    ),
+    "veil": Kind(
+        RainStyle(
+            method="drawn",
+            angle=(-30.0, 30.0),
+            directions=1,
+            spread=3.0,
+            density=(60.0, 150.0),
+            bundle=2,
+            length=(40.0, 110.0),
+            width=(1.5, 4.0),
+            brightness=(0.2, 0.4),
+            depth=0.25,
+            edge=(0.4, 1.0),
+            taper=(0.3, 1.0),
+            blur=(0.0, 0.8),
+            composition="veil",
+            haze=(0.3, 1.2),
+            airlight=(0.55, 0.9),
+        ),
+        seed=HOLDOUT_SEEDS[2],
+    ),
+}
+
+# Of BSDS500's test part, and in none of: the training photographs, Rain800's training pairs, Rain100L.
+BSDS500 = (
+    "100099", "103006", "118031", "130066", "140006", "146074", "16004", "17067", "208078", "217090",
+    "223060", "228076", "250047", "253016", "28083", "309040", "344010", "376086", "69007", "8068",
+)  # fmt: skip
+
+# Colour photographs that come with scikit-image, and the window taken of each: top, left, height, width.
+SKIMAGE = {
+    "astronaut": (0, 60, 360, 360),
+    "chelsea": (0, 0, 300, 451),
+    "coffee": (20, 60, 360, 480),
+    "rocket": (0, 80, 360, 480),
+    "stereo_motorcycle": (100, 130, 360, 480),
+}
+
+SOURCES = {"bsds500": BSDS500, "skimage": tuple(SKIMAGE)}
+
+# What `render(kind, source, folder).checksum()` was on the day the hold-out was fixed.
+CHECKSUMS = {
+    ("light", "bsds500"): "e676488f3e03b67ea2d9b17f967f3aa7bc4e220300aaadeb10b22ddc656765a6",
+    ("light", "skimage"): "763f5c02fcf866edd49677399031e702b81896133021c99b4197f312d4e66b54",
+    ("heavy", "bsds500"): "7b2c77bebee3000624879a4364592323b296dfa433b95215f43e31b4f0fc4aa3",
+    ("heavy", "skimage"): "d3d608fe3692ccd99ae0200d7c261d8a1f72e5644dc018b6e06ef57a5b44e617",
+    ("veil", "bsds500"): "2abc748849e65821153fac67bfcb08d1c8c25f70f6bb5a8ab1eebf3bf14bb258",
+    ("veil", "skimage"): "b28320927be8013cb3e4921d767e4fe3b0d15bc9af9f71844de5493d7c0f2000",
+}
+
+
+class Holdout(Sequence[Pair]):
+    """Pairs of the hold-out, 8-bit in memory.
+
+    `holdout[i]` is a `Pair` of shape (1, 3, H, W), `holdout[a:b]` a smaller `Holdout`.
+
+    Attributes:
+        names: one name a pair.
+    """
+
+    def __init__(self, names: Sequence[str], pixels: Sequence[tuple[Tensor, Tensor]]):
+        self.names = list(names)
+        self._pixels = list(pixels)
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def __getitem__(self, index: int | slice) -> "Pair | Holdout":
+        if isinstance(index, slice):
+            return Holdout(self.names[index], self._pixels[index])
+        rainy, clean = self._pixels[index]
+        return Pair(rainy[None].float() / 255, clean[None].float() / 255)
+
+    def checksum(self) -> str:
+        """SHA-256 over the names, sizes and pixels of all pairs."""
+        digest = hashlib.sha256()
+        for name, (rainy, clean) in zip(self.names, self._pixels, strict=True):
+            digest.update(f"{name} {tuple(clean.shape)}\n".encode())
+            digest.update(rainy.contiguous().numpy())
+            digest.update(clean.contiguous().numpy())
+        return digest.hexdigest()
+
+
+def holdout(kind: str, source: str = "bsds500", folder: str | Path | None = None) -> Holdout:
+    """The fixed test pairs of a kind of rain.
+
+    Args:
+        kind: "light", "heavy" or "veil".
+        source: whose photographs: "bsds500" (20 of them) or "skimage" (5, for people without data).
+        folder: the folder that holds bsds500/; "skimage" needs none.
+
+    Returns:
+        The pairs; they are what they were when the checksums were written.
+
+    Raises:
+        DataError: unknown kind or source, missing photographs, or pixels other than the checksum's.
+    """
+    found = render(kind, source, folder)
+    checksum, expected = found.checksum(), CHECKSUMS[kind, source]
+    if checksum != expected:
+        raise DataError(
+            f"the hold-out {kind} on {source} has the checksum {checksum[:12]}…, not {expected[:12]}…: "
+            "other photographs, another decoder, or rain that is drawn differently; scores would not compare"
+        )
+    return found
+
+
+def render(kind: str, source: str, folder: str | Path | None = None) -> Holdout:
+    """The pairs as this installation draws them, unchecked; arguments and errors are those of `holdout`."""
+    if kind not in KINDS:
+        raise DataError(f"no hold-out is called {kind!r}; there are {', '.join(KINDS)}")
+    if source not in SOURCES:
+        raise DataError(f"no source of photographs is called {source!r}; there are {', '.join(SOURCES)}")
+    names = SOURCES[source]
+    photographs = [_bsds500(folder, name) if source == "bsds500" else _skimage(name) for name in names]
+    epoch = list(SOURCES).index(source)
+    return Holdout(names, [_rain(KINDS[kind], photo, epoch, i) for i, photo in enumerate(photographs)])
+
+
+def _rain(kind: Kind, clean: Tensor, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+    """Rainy and clean pixels, (3, H, W) uint8 each."""
+    pair = add_rain(clean[None].double() / 255, kind.style, [generator(kind.seed, epoch, index)])
+    return _bytes(pair.rainy[0]), clean
+
+
+def _bsds500(folder: str | Path | None, name: str) -> Tensor:
+    """A photograph as (3, H, W) uint8."""
+    if folder is None:
+        raise DataError("this hold-out needs the folder that holds bsds500/; without data, use the source 'skimage'")
+    path = Path(folder) / "bsds500" / "test" / f"{name}.jpg"
+    if not path.is_file():
+        raise DataError(f"{path} is missing; the hold-out needs BSDS500's test photographs in bsds500/test")
+    return _bytes(images.read(path))
+
+
+def _skimage(name: str) -> Tensor:
+    """A window of a photograph as (3, H, W) uint8."""
+    from skimage import data
+
+    photo = getattr(data, name)()
+    photo = photo[0] if isinstance(photo, tuple) else photo  # the left one of a stereo pair
+    top, left, height, width = SKIMAGE[name]
+    return torch.from_numpy(photo[top : top + height, left : left + width].copy()).permute(2, 0, 1)
+
+
+def _bytes(image: Tensor) -> Tensor:
+    return image.mul(255).round().to(torch.uint8)

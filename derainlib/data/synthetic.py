@@ -1,0 +1,244 @@
+"""Training samples: crops of clean photographs with rain made on the fly, and crops of rainy/clean pairs.
+
+Every draw of a sample depends on (seed, epoch, index) alone: not on the worker that makes it, on the batch it is in,
+or on where a training was resumed.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from derainlib import images, rain
+from derainlib.data import pairs, samples
+from derainlib.errors import DataError
+from derainlib.layers import Pair
+
+STREETS = range(16)
+TEXTURES = ("camera", "brick", "grass", "gravel")
+"""Stand-ins for photographs: seeds of drawn streets, and grey pictures that come with scikit-image."""
+HOLDOUT_SEEDS = range(10**9, 10**9 + 1000)
+"""Seeds of the fixed hold-out (`derainlib.data.holdout`); no training may draw with them."""
+
+Key = tuple[int, int]
+"""(epoch, index) of a sample."""
+
+
+class Sources(NamedTuple):
+    """What a training draws its samples from."""
+
+    clean: Sequence[Path | Tensor]
+    """Clean photographs: files, or (3, H, W) images in [0, 1]. Rain is laid on their crops."""
+    pairs: Sequence[Pair]
+    """Rainy/clean pairs of one image each."""
+    note: str
+    """A sentence on both, for the weights' card."""
+
+
+def gather(
+    clean_dir: str | Path | None = None,
+    clean_list: str | Path | None = None,
+    pairs_dir: str | Path | None = None,
+    pairs_list: str | Path | None = None,
+    rain_style: str = "mixed",
+) -> Sources:
+    """Training data from folders; without any, drawn streets and scikit-image's textures stand in.
+
+    The stand-ins hold none of scikit-image's colour photographs, which the hold-out keeps.
+
+    Args:
+        clean_dir: folder of clean photographs.
+        clean_list: text file that names the photographs to use, one a line.
+        pairs_dir: folder of rainy/clean pairs, in any layout that `derainlib.data.pairs` reads.
+        pairs_list: text file that names the pairs to use, one a line.
+        rain_style: the rain that will be laid on the photographs; only named in the note.
+
+    Raises:
+        DataError: a list without its folder, or a folder that does not fit.
+    """
+    for given, folder, name in ((clean_list, clean_dir, "clean"), (pairs_list, pairs_dir, "pairs")):
+        if given and not folder:
+            raise DataError(f"{name}_list names files of {name}_dir; give that folder too")
+    if not clean_dir and not pairs_dir:
+        note = f"stand-ins: {len(STREETS)} drawn streets and scikit-image's {', '.join(TEXTURES)}, {rain_style} rain"
+        return Sources(stand_ins(), (), note)
+    notes = []
+    clean = pairs.photographs(clean_dir, clean_list) if clean_dir else []
+    if clean:
+        notes.append(f"{_described(len(clean), 'clean photographs', clean_dir, clean_list)} with {rain_style} rain")
+    folder = pairs.read(pairs_dir, split=pairs_list) if pairs_dir else ()
+    if folder:
+        notes.append(_described(len(folder), "rainy/clean pairs", pairs_dir, pairs_list))
+    return Sources(clean, folder, "; ".join(notes))
+
+
+def _described(count: int, what: str, folder: str | Path, listed: str | Path | None) -> str:
+    return f"{count} {what} of {Path(folder).name}" + (f" ({Path(listed).name})" if listed else "")
+
+
+def stand_ins() -> list[Tensor]:
+    """Clean images for people without data: drawn streets, and scikit-image's grey textures; (3, H, W) in [0, 1]."""
+    from skimage import data
+
+    textures = [torch.from_numpy(getattr(data, name)().copy()).float().div(255) for name in TEXTURES]
+    return [samples.street(seed=seed)[0][0] for seed in STREETS] + [texture.expand(3, -1, -1) for texture in textures]
+
+
+class Samples(Dataset):
+    """Training patches by (epoch, index).
+
+    In each epoch every clean photograph is visited once; a share `paired` of the visits goes to a pair drawn at random
+    instead. Without photographs an epoch visits every pair once.
+
+    Args:
+        clean, pairs: see `Sources`.
+        patch: height and width of a crop in pixels; smaller images are refused.
+        style: preset or mix of `derainlib.rain` for the clean photographs.
+        paired: share of pairs where there are photographs too.
+        seed: of the training.
+
+    Raises:
+        DataError: nothing to sample, or the seed is reserved for the hold-out.
+    """
+
+    def __init__(
+        self,
+        clean: Sequence[Path | Tensor] = (),
+        pairs: Sequence[Pair] = (),
+        patch: int = 100,
+        style: str = "mixed",
+        paired: float = 0.25,
+        seed: int = 0,
+    ):
+        if not len(clean) and not len(pairs):
+            raise DataError("no training data: give clean photographs, rainy/clean pairs, or both")
+        if seed in HOLDOUT_SEEDS:
+            raise DataError(f"seed {seed} belongs to the hold-out; train with a seed outside {HOLDOUT_SEEDS}")
+        self.clean, self.pairs = list(clean), pairs
+        self.patch, self.style, self.seed = patch, style, seed
+        self.paired = paired if len(pairs) else 0.0
+        self._photograph = functools.lru_cache(maxsize=1024)(self._read_photograph)
+        self._pair = functools.lru_cache(maxsize=1024)(self._read_pair)
+
+    def __len__(self) -> int:
+        """Samples in an epoch."""
+        return len(self.clean) or len(self.pairs)
+
+    def __getitem__(self, key: Key) -> Pair:
+        return self.__getitems__([key])
+
+    def __getitems__(self, keys: Sequence[Key]) -> Pair:
+        """The samples of these keys as one batch; rain is drawn for all clean crops together."""
+        generators = [rain.generator(self.seed, epoch, index) for epoch, index in keys]
+        crops = [self._crop(index, g) for (_, index), g in zip(keys, generators, strict=True)]
+        rainy, clean = (torch.stack(side).float().div_(255) for side in zip(*crops, strict=True))
+        dry = [i for i, (a, b) in enumerate(crops) if a is b]
+        if dry:
+            rainy[dry] = rain.add_rain(clean[dry], self.style, [generators[i] for i in dry]).rainy
+        return Pair(rainy, clean)
+
+    def _crop(self, index: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A crop of a rainy and a clean image, (3, P, P) uint8 each; the same tensor twice if it is still to rain."""
+        takes_pair = not self.clean or torch.rand((), generator=generator).item() < self.paired
+        if not takes_pair:
+            (crop,) = _random_crop([self._photograph(index)], self.patch, generator)
+            return crop, crop
+        chosen = index if not self.clean else _integer(len(self.pairs), generator)
+        return tuple(_random_crop(self._pair(chosen), self.patch, generator))
+
+    def _read_photograph(self, index: int) -> Tensor:
+        source = self.clean[index]
+        image, name = (source, f"image {index}") if isinstance(source, Tensor) else (images.read(source), source)
+        return self._check(_to_bytes(image), name)
+
+    def _read_pair(self, index: int) -> list[Tensor]:
+        pair = self.pairs[index]
+        return [self._check(_to_bytes(side[0]), f"pair {index}") for side in (pair.rainy, pair.clean)]
+
+    def _check(self, image: Tensor, name) -> Tensor:
+        if min(image.shape[-2:]) < self.patch:
+            height, width = image.shape[-2:]
+            raise DataError(
+                f"{name}: {width}x{height} pixels, smaller than the patch of {self.patch}; choose a smaller patch"
+            )
+        return image
+
+
+def _to_bytes(image: Tensor) -> Tensor:
+    return image.mul(255).round_().to(torch.uint8)
+
+
+def _integer(below: int, generator: torch.Generator) -> int:
+    return torch.randint(below, (), generator=generator).item()
+
+
+def _random_crop(same_scene: Sequence[Tensor], patch: int, generator: torch.Generator) -> list[Tensor]:
+    """The same random crop and mirroring of several (3, H, W) images. Rain falls down, so nothing is turned over."""
+    height, width = same_scene[0].shape[-2:]
+    top, left = _integer(height - patch + 1, generator), _integer(width - patch + 1, generator)
+    crops = [image[:, top : top + patch, left : left + patch] for image in same_scene]
+    return [crop.flip(-1) for crop in crops] if _integer(2, generator) else crops
+
+
+class Schedule(Sampler[list[Key]]):
+    """Which samples each step takes, from any step on, for one of several processes.
+
+    The stream of samples is the epochs' permutations one after the other; step s takes the next `batch` of them, and
+    process `rank` of `world` takes an equal share of these, in `accumulate` portions. The samples of a step therefore
+    do not depend on the number of processes, and starting at step s needs no skipping.
+
+    Args:
+        samples: samples in an epoch.
+        batch: samples a step, over all processes.
+        first, last: steps from `first` up to, not including, `last`.
+        seed: of the training.
+        rank, world: this process, and how many there are.
+        accumulate: portions that a process takes its share in.
+
+    Raises:
+        DataError: the batch cannot be shared out equally.
+    """
+
+    def __init__(
+        self,
+        samples: int,
+        batch: int,
+        first: int,
+        last: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        accumulate: int = 1,
+    ):
+        if batch % (world * accumulate):
+            raise DataError(
+                f"a batch of {batch} cannot be shared out to {world} processes in {accumulate} portions; "
+                f"choose a multiple of {world * accumulate}"
+            )
+        self.samples, self.batch, self.seed = samples, batch, seed
+        self.steps = range(first, last)
+        self.rank, self.world, self.accumulate = rank, world, accumulate
+        self._order: Callable[[int], list[int]] = functools.lru_cache(maxsize=2)(self._permutation)
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for step in self.steps:
+            keys = [self._key(position) for position in range(step * self.batch, (step + 1) * self.batch)]
+            share = keys[self.rank :: self.world]
+            size = len(share) // self.accumulate
+            for start in range(0, len(share), size):
+                yield share[start : start + size]
+
+    def _key(self, position: int) -> Key:
+        epoch, place = divmod(position, self.samples)
+        return epoch, self._order(epoch)[place]
+
+    def _permutation(self, epoch: int) -> list[int]:
+        # Samples count from 0, so no sample shares this generator.
+        return torch.randperm(self.samples, generator=rain.generator(self.seed, epoch, 2**32)).tolist()

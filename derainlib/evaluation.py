@@ -1,0 +1,318 @@
+"""Tables of scores: networks over sets of pairs, always beside the rainy input, each score by its full name.
+
+    scores = score(load("srn"), dataset("holdout-light", "data"), name="srn", set_name="holdout-light")
+    print(table([scores]))
+
+The interval beside a mean is the 95 % bootstrap interval over images: where the mean of the same number of
+other photographs of this kind would lie. It says nothing about another kind of rain.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from derainlib import metrics
+from derainlib.data import holdout, pairs
+from derainlib.errors import DataError, DerainError
+from derainlib.inference import clean
+from derainlib.layers import Pair
+
+SCORES = ("psnr_rgb", "psnr_y", "ssim_y")
+"""The scores that tables give unless told otherwise."""
+
+RAINY = "rainy input"
+"""How tables name the row of the untouched photographs."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One score over a set of images.
+
+    Attributes:
+        mean: of the network's estimates.
+        low, high: 95 % bootstrap interval of `mean`.
+        rainy: mean of the untouched rainy images.
+        gain: `mean` − `rainy`.
+        gain_low, gain_high: 95 % bootstrap interval of `gain`, image by image.
+    """
+
+    mean: float
+    low: float
+    high: float
+    rainy: float
+    gain: float
+    gain_low: float
+    gain_high: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """The scores of one image, of the estimate and of the rainy input, and the seconds it took to clean."""
+
+    image: str
+    estimate: dict[str, float]
+    rainy: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one network scores on one set of pairs, image by image."""
+
+    model: str
+    dataset: str
+    records: tuple[Record, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the scores."""
+        return tuple(self.records[0].estimate)
+
+    def summary(self, name: str) -> Summary:
+        """Mean, gain over the rainy input, and their intervals.
+
+        Raises:
+            DerainError: the score was not taken.
+        """
+        if name not in self.names:
+            raise DerainError(f"{name!r} was not scored; there are {', '.join(self.names)}")
+        estimate, rainy = (
+            np.array([side[name] for side in sides])
+            for sides in zip(*((r.estimate, r.rainy) for r in self.records), strict=True)
+        )
+        low, high = interval(estimate)
+        gain_low, gain_high = interval(estimate - rainy)
+        mean, before = estimate.mean().item(), rainy.mean().item()
+        return Summary(mean, low, high, before, mean - before, gain_low, gain_high)
+
+    def card(self) -> dict:
+        """What a weights card remembers: the number of images, and each mean beside the rainy input's."""
+        summaries = {name: self.summary(name) for name in self.names}
+        scores = {name: {"mean": _short(s.mean), "rainy": _short(s.rainy)} for name, s in summaries.items()}
+        return {"images": len(self.records)} | scores
+
+
+def score(
+    model: nn.Module,
+    dataset: Sequence[Pair],
+    scores: Sequence[str] = SCORES,
+    *,
+    name: str | None = None,
+    set_name: str = "pairs",
+    limit: int | None = None,
+    tile: int | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype = "fp32",
+    progress: bool = False,
+) -> Scores:
+    """Cleans each rainy image of a set and scores the result; one image at a time is in memory.
+
+    Args:
+        model: a network.
+        dataset: pairs of one image each, (1, 3, H, W); with an attribute `names`, these name the records.
+        scores: names as `metrics.named` takes them.
+        name: of the network in tables; by default its own.
+        set_name: of the set in tables.
+        limit: take only so many pairs, from the start.
+        tile, device, dtype: see `derainlib.inference.clean`.
+        progress: whether to show a bar.
+
+    Returns:
+        A record for each image.
+
+    Raises:
+        DerainError: an unknown score.
+        DataError: no pairs to score, or a limit below one.
+    """
+    from tqdm.auto import tqdm
+
+    measures = {score: metrics.named(score) for score in scores}
+    if not measures:
+        raise DerainError("no score was asked for; psnr_rgb is one")
+    if limit is not None and limit < 1:
+        raise DataError(f"limit is {limit}; score at least one pair")
+    count = min(len(dataset), limit or len(dataset))
+    if not count:
+        raise DataError(f"{set_name} holds no pairs to score")
+    names = getattr(dataset, "names", None) or [str(i) for i in range(count)]
+    wash = partial(clean, model, tile=tile, device=device, dtype=dtype)
+    name = name or getattr(model, "name", type(model).__name__)
+    bar = tqdm(range(count), desc=f"{name} on {set_name}", disable=not progress, unit="image")
+    return Scores(name, set_name, tuple(_record(names[i], dataset[i], wash, measures) for i in bar))
+
+
+def compare(
+    models: Mapping[str, nn.Module],
+    datasets: Mapping[str, Sequence[Pair]],
+    scores: Sequence[str] = SCORES,
+    **options,
+) -> list[Scores]:
+    """Scores each network on each set; `options` are those of `score`.
+
+    Args:
+        models: networks by the name that tables give them.
+        datasets: sets of pairs, likewise.
+
+    Returns:
+        One `Scores` for each network and set, for `table` and `write_json`.
+    """
+    return [
+        score(model, pairs, scores, name=name, set_name=set_name, **options)
+        for set_name, pairs in datasets.items()
+        for name, model in models.items()
+    ]
+
+
+def dataset(name: str, folder: str | Path | None = None) -> Sequence[Pair]:
+    """A set to score on, by name.
+
+    Args:
+        name: one of `DATASETS`: "holdout-light", "-heavy" and "-veil" rain on photographs of BSDS500,
+            "skimage-light" … on scikit-image's own, which needs no folder; "rain100l" is the public test set.
+        folder: where the data lie: bsds500/ for the hold-out, rain100l/ for Rain100L.
+
+    Raises:
+        DataError: an unknown name, no folder where one is needed, or data that do not fit.
+    """
+    if name not in DATASETS:
+        raise DataError(f"no set is called {name!r}; there are {', '.join(DATASETS)}")
+    return DATASETS[name](folder)
+
+
+def table(results: Sequence[Scores], style: str = "text") -> str:
+    """All results as one table: a row for the rainy input and each network, a block for each set.
+
+    A score reads `30.12 ±0.45 (+3.61)`: the mean, half the width of its 95 % interval, and the gain over the
+    rainy input.
+
+    Args:
+        results: what `score` or `compare` gave; the same scores in each.
+        style: "text" for terminals, "markdown" for documents.
+
+    Raises:
+        DerainError: no results, different scores, or an unknown style.
+    """
+    if style not in ("text", "markdown"):
+        raise DerainError(f"a table is 'text' or 'markdown', not {style!r}")
+    if not results or any(r.names != results[0].names for r in results):
+        raise DerainError("a table wants at least one result, and the same scores in each")
+    rows = [("set", "network", *results[0].names)]
+    for set_name in dict.fromkeys(r.dataset for r in results):
+        block = [r for r in results if r.dataset == set_name]
+        title = f"{set_name} ({len(block[0].records)})"
+        rows.append((title, RAINY, *(_number(name, block[0].summary(name).rainy) for name in results[0].names)))
+        rows += [(title, r.model, *(_cell(name, r.summary(name)) for name in r.names)) for r in block]
+    return _markdown(rows) if style == "markdown" else _text(rows)
+
+
+def to_json(results: Sequence[Scores], **facts) -> str:
+    """All results, summarised and image by image, as JSON text; `from_json` reads it back.
+
+    Args:
+        results: what `score` or `compare` gave.
+        facts: what to note beside them: the machine, the precision …
+    """
+    entries = [
+        {
+            "model": r.model,
+            "dataset": r.dataset,
+            "summary": {name: asdict(r.summary(name)) for name in r.names},
+        }
+        | {"records": [asdict(record) for record in r.records]}
+        for r in results
+    ]
+    return json.dumps(facts | {"results": entries}, indent=1, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str) -> list[Scores]:
+    """Results from the text that `to_json` made.
+
+    Raises:
+        DataError: it is something else.
+    """
+    try:
+        return [
+            Scores(entry["model"], entry["dataset"], tuple(Record(**record) for record in entry["records"]))
+            for entry in json.loads(text)["results"]
+        ]
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"not scores in JSON: {error!r}") from None
+
+
+def interval(values: np.ndarray, draws: int = 2000) -> tuple[float, float]:
+    """95 % bootstrap interval of a mean: between its 2.5 and 97.5 percentiles over draws with replacement.
+
+    Args:
+        values: (K,), one for each image.
+        draws: how often; the draws are the same each time.
+
+    Returns:
+        (low, high); infinite values make it infinite.
+    """
+    chosen = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
+    means = values[chosen].mean(axis=1)
+    # Order statistics, without interpolation: infinite scores of perfect estimates stay meaningful.
+    low, high = np.quantile(means, (0.025, 0.975), method="nearest")
+    return low.item(), high.item()
+
+
+def _record(name: str, pair: Pair, wash, measures) -> Record:
+    """The scores of one pair."""
+    began = time.perf_counter()
+    estimate = wash(pair.rainy)
+    seconds = time.perf_counter() - began
+    return Record(name, _measure(estimate, pair.clean, measures), _measure(pair.rainy, pair.clean, measures), seconds)
+
+
+def _measure(image: Tensor, truth: Tensor, measures) -> dict[str, float]:
+    return {name: measure(image, truth).mean().item() for name, measure in measures.items()}
+
+
+def _rain100l(folder: str | Path | None) -> Sequence[Pair]:
+    if folder is None:
+        raise DataError(
+            "rain100l needs the folder that holds rain100l/; see derainlib.data.catalogue for where to get it"
+        )
+    return pairs.read(Path(folder) / "rain100l")
+
+
+DATASETS = {
+    **{f"holdout-{kind}": partial(holdout.holdout, kind, "bsds500") for kind in holdout.KINDS},
+    **{f"skimage-{kind}": partial(holdout.holdout, kind, "skimage") for kind in holdout.KINDS},
+    "rain100l": _rain100l,
+}
+"""Sets by name, each a function of the data folder."""
+
+
+# --- tables
+# -----------------------------------------------------------------------------------------------------------
+
+
+def _short(value: float) -> float:
+    return round(value, 4)
+
+
+def _number(name: str, value: float) -> str:
+    return f"{value:.2f}" if name.startswith("psnr") else f"{value:.4f}"
+
+
+def _cell(name: str, s: Summary) -> str:
+    gain = f"{s.gain:+.2f}" if name.startswith("psnr") else f"{s.gain:+.4f}"
+    return f"{_number(name, s.mean)} ±{_number(name, (s.high - s.low) / 2)} ({gain})"
+
+
+def _text(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])

@@ -1,0 +1,147 @@
+"""The hold-out stays what it was: bytes, bands, seeds, and photographs that no training has seen.
+
+A change of the rain's rendering moves the checksums. That is a decision, not an accident: scores made so far
+stop being comparable, so weights are scored again, and cards and checksums rewritten, in the same change.
+"""
+
+import pytest
+import torch
+
+from derainlib import metrics, rain
+from derainlib.data import holdout, pairs
+from derainlib.data.audit import shared
+from derainlib.data.holdout import BSDS500, CHECKSUMS, KINDS, SKIMAGE, SOURCES
+from derainlib.data.synthetic import HOLDOUT_SEEDS, Samples
+from derainlib.errors import DataError
+
+# PSNR on RGB of the rainy input, mean over the images, in dB.
+BANDS = {"light": (25.5, 27.5), "heavy": (11.5, 14.5), "veil": (13.5, 16.5)}
+
+
+@pytest.fixture(scope="module")
+def rendered(request):
+    """Hold-outs by (kind, source), rendered once."""
+    made = {}
+
+    def get(kind, source):
+        if (kind, source) not in made:
+            folder = request.getfixturevalue("derain_data") if source == "bsds500" else None
+            made[kind, source] = holdout.holdout(kind, source, folder)
+        return made[kind, source]
+
+    return get
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("kind", KINDS)
+class TestPixels:
+    def test_checksum(self, rendered, kind, source):
+        assert rendered(kind, source).checksum() == CHECKSUMS[kind, source]
+
+    def test_rainy_input_is_in_its_band(self, rendered, kind, source):
+        scores = [metrics.psnr(pair.rainy, pair.clean).item() for pair in rendered(kind, source)]
+        low, high = BANDS[kind]
+        assert low <= sum(scores) / len(scores) <= high
+
+    def test_pairs(self, rendered, kind, source):
+        found = rendered(kind, source)
+        assert found.names == list(SOURCES[source])
+        assert len(found) == len(SOURCES[source])
+        for pair in found:
+            assert pair.rainy.shape == pair.clean.shape
+            assert pair.rainy.shape[:2] == (1, 3)
+            assert min(pair.rainy.shape[2:]) >= 300
+            for image in (pair.rainy, pair.clean):
+                assert image.dtype == torch.float32
+                assert torch.equal((image * 255).round() / 255, image)
+            assert not torch.equal(pair.rainy, pair.clean)
+
+
+class TestFixed:
+    def test_every_hold_out_has_a_checksum_of_its_own(self):
+        assert list(CHECKSUMS) == [(kind, source) for kind in KINDS for source in SOURCES]
+        assert len(set(CHECKSUMS.values())) == len(CHECKSUMS)
+
+    def test_one_changed_pixel_is_seen(self, rendered):
+        found = rendered("light", "skimage")[:]
+        expected = found.checksum()
+        rainy, clean = found._pixels[0]
+        found._pixels[0] = rainy.clone(), clean
+        assert found.checksum() == expected
+        found._pixels[0][0][0, 5, 5] ^= 1
+        assert found.checksum() != expected
+
+    def test_tuning_the_presets_does_not_move_it(self, monkeypatch):
+        expected = holdout.render("light", "skimage").checksum()
+        for name in rain.PRESETS:
+            monkeypatch.setitem(rain.PRESETS, name, rain.RainStyle())
+        assert holdout.render("light", "skimage").checksum() == expected
+
+    def test_other_pixels_are_refused(self, monkeypatch):
+        monkeypatch.setitem(CHECKSUMS, ("light", "skimage"), "0" * 64)
+        with pytest.raises(DataError, match=r"checksum .*, not 000000000000…: other photographs"):
+            holdout.holdout("light", "skimage")
+
+    def test_parts(self, rendered):
+        found = rendered("heavy", "skimage")
+        part = found[1:3]
+        assert part.names == list(SKIMAGE)[1:3]
+        assert torch.equal(part[0].rainy, found[1].rainy)
+        assert torch.equal(found[-1].clean, found[len(found) - 1].clean)
+        with pytest.raises(IndexError):
+            found[len(found)]
+
+
+class TestUnseen:
+    def test_seeds_are_kept_from_training(self):
+        seeds = [kind.seed for kind in KINDS.values()]
+        assert len(set(seeds)) == len(seeds)
+        assert all(seed in HOLDOUT_SEEDS for seed in seeds)
+        scene = [(torch.rand(1, 3, 32, 32),) * 2]
+        for seed in seeds:
+            with pytest.raises(DataError, match="belongs to the hold-out"):
+                Samples(pairs=scene, patch=16, seed=seed)
+
+    def test_no_two_images_share_their_rain(self, rendered):
+        for kind in ("light", "heavy"):
+            first, second = (p.rain[0, 0, :300, :300] for p in list(rendered(kind, "skimage"))[:2])
+            assert torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1] < 0.3
+
+    def test_no_name_is_in_the_training_split(self, derain_data):
+        lines = (derain_data / "splits" / "bsds500_train.txt").read_text().split()
+        assert len(lines) == 209
+        assert not {line.rsplit("/", 1)[1].removesuffix(".jpg") for line in lines} & set(BSDS500)
+        assert len(set(BSDS500)) == 20
+
+    @pytest.mark.slow
+    def test_no_photograph_is_anywhere_in_the_training_data(self, derain_data):
+        """By what they show, not by name: turned, mirrored and re-saved copies count."""
+        chosen = pairs.photographs(derain_data / "bsds500", [f"test/{name}" for name in BSDS500])
+        trained = pairs.photographs(derain_data / "bsds500", derain_data / "splits" / "bsds500_train.txt")
+        paired = pairs.read(
+            derain_data / "rain800" / "training",
+            "rain800",
+            derain_data / "splits" / "rain800_train.txt",
+            check=False,
+        )
+        assert len(shared(chosen, chosen[:5])) == 5
+        assert not shared(chosen, trained)
+        assert not shared(chosen, paired)
+
+
+class TestErrors:
+    def test_unknown_kind(self):
+        with pytest.raises(DataError, match="no hold-out is called 'snow'; there are light, heavy, veil"):
+            holdout.holdout("snow")
+
+    def test_unknown_source(self):
+        with pytest.raises(DataError, match="'imagenet'; there are bsds500, skimage"):
+            holdout.holdout("light", "imagenet")
+
+    def test_photographs_need_a_folder(self):
+        with pytest.raises(DataError, match="without data, use the source 'skimage'"):
+            holdout.holdout("light", "bsds500")
+
+    def test_missing_photograph(self, tmp_path):
+        with pytest.raises(DataError, match=r"100099\.jpg is missing"):
+            holdout.holdout("light", "bsds500", tmp_path)

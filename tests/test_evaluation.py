@@ -1,0 +1,346 @@
+"""Networks whose scores are known beforehand, bootstrap intervals, tables, JSON, and the command."""
+
+import importlib.util
+import json
+import math
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from derainlib import evaluation, metrics, models
+from derainlib.data import holdout
+from derainlib.errors import DataError, DerainError, WeightsError
+from derainlib.evaluation import (
+    RAINY,
+    Record,
+    Scores,
+    compare,
+    dataset,
+    from_json,
+    interval,
+    score,
+    table,
+    to_json,
+)
+from derainlib.layers import Layers, Pair
+from derainlib.models import weights
+
+
+class Subtract(nn.Module):
+    """Takes a constant off the rainy image: on rain of that constant it is perfect."""
+
+    halo, stride, global_statistics = 0, 1, False
+
+    def __init__(self, amount: float):
+        super().__init__()
+        self.name = "subtract"
+        self.amount = nn.Parameter(torch.tensor(amount))
+
+    def forward(self, rainy, keep=False):
+        return Layers(rainy - self.amount, self.amount.expand_as(rainy))
+
+
+@pytest.fixture(scope="module")
+def drizzle() -> list[Pair]:
+    """Three scenes, dim enough that nothing clips, in a constant rain of 0.1: 20 dB on RGB."""
+    scenes = torch.rand(3, 3, 24, 30, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.2
+    return [Pair(scene[None] + 0.1, scene[None]) for scene in scenes]
+
+
+@pytest.fixture(scope="module")
+def command():
+    """benchmarks/score.py as a module."""
+    path = Path(__file__).parents[1] / "benchmarks" / "score.py"
+    spec = importlib.util.spec_from_file_location("benchmark_score", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def made_up(values, rainy, name="net", set_name="made up", measure="psnr_rgb") -> Scores:
+    records = [
+        Record(str(i), {measure: v}, {measure: r}, 0.1) for i, (v, r) in enumerate(zip(values, rainy, strict=True))
+    ]
+    return Scores(name, set_name, tuple(records))
+
+
+class TestScore:
+    def test_known_gain(self, drizzle):
+        result = score(Subtract(0.09), drizzle, ["psnr_rgb", "psnr_y"])
+        for record in result.records:
+            assert record.rainy["psnr_rgb"] == pytest.approx(20, abs=1e-3)
+            assert record.estimate["psnr_rgb"] == pytest.approx(40, abs=1e-3)
+            assert record.estimate["psnr_y"] == pytest.approx(41.32, abs=0.01)
+            assert record.seconds > 0
+        assert result.summary("psnr_rgb").gain == pytest.approx(20, abs=1e-3)
+
+    def test_a_network_that_does_nothing_gains_nothing(self, drizzle):
+        result = score(Subtract(0.0), drizzle)
+        assert result.names == evaluation.SCORES
+        for name in result.names:
+            found = result.summary(name)
+            assert (found.gain, found.gain_low, found.gain_high) == (0, 0, 0)
+            assert found.mean == found.rainy
+
+    def test_is_metrics_on_what_inference_gives(self, drizzle):
+        result = score(Subtract(0.05), drizzle, ["ssim_y-down"])
+        for record, pair in zip(result.records, drizzle, strict=True):
+            expected = metrics.ssim((pair.rainy - 0.05).clamp(0, 1), pair.clean, "y-down").item()
+            assert record.estimate["ssim_y-down"] == pytest.approx(expected, abs=1e-9)
+
+    def test_one_image_at_a_time(self):
+        made = []
+
+        class Watched(Sequence):
+            def __len__(self):
+                return 4
+
+            def __getitem__(self, index):
+                assert sum(image() is not None for image in made) <= 1
+                clean = torch.full((1, 3, 24, 24), 0.5)
+                made.append(weakref.ref(clean))
+                return Pair(clean + 0.1, clean)
+
+        assert len(score(Subtract(0.1), Watched()).records) == 4
+        assert len(made) == 4
+
+    def test_limit_takes_the_first(self, drizzle):
+        result = score(Subtract(0.1), drizzle, limit=2)
+        assert [r.image for r in result.records] == ["0", "1"]
+        assert len(score(Subtract(0.1), drizzle, limit=99).records) == 3
+
+    def test_records_carry_the_names_of_the_set(self, drizzle):
+        class Named(list):
+            names = ("beach", "street", "tree")
+
+        result = score(Subtract(0.1), Named(drizzle), name="net", set_name="places")
+        assert [r.image for r in result.records] == ["beach", "street", "tree"]
+        assert (result.model, result.dataset) == ("net", "places")
+
+    def test_tiles_do_not_change_scores(self):
+        network = models.create("srn", stages=1).eval()
+        clean = torch.rand(1, 3, 50, 70, generator=torch.Generator().manual_seed(1))
+        whole, tiled = (
+            score(network, [Pair(clean, clean)], ["psnr_y"], tile=tile) for tile in (70, 2 * network.halo + 8)
+        )
+        assert tiled.summary("psnr_y").mean == pytest.approx(whole.summary("psnr_y").mean, abs=1e-4)
+
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            ({"scores": ["psnr"]}, DerainError, "no score is called 'psnr'"),
+            ({"scores": []}, DerainError, "no score was asked for"),
+            ({"limit": 0}, DataError, "limit is 0"),
+            ({"dataset": []}, DataError, "holds no pairs"),
+        ],
+    )
+    def test_errors(self, drizzle, change, error, message):
+        with pytest.raises(error, match=message):
+            score(Subtract(0.1), **{"dataset": drizzle} | change)
+
+
+class TestIntervals:
+    def test_of_equal_values_is_a_point(self):
+        assert interval(np.full(7, 3.5)) == (3.5, 3.5)
+
+    def test_is_near_the_normal_one(self):
+        values = np.random.default_rng(1).normal(30, 2, size=400)
+        low, high = interval(values)
+        half = 1.96 * values.std() / math.sqrt(len(values))
+        assert low == pytest.approx(values.mean() - half, abs=0.05)
+        assert high == pytest.approx(values.mean() + half, abs=0.05)
+
+    def test_covers_the_truth_about_95_times_in_100(self):
+        draws = np.random.default_rng(2).normal(0, 1, size=(300, 40))
+        covered = sum(low <= 0 <= high for low, high in (interval(d, draws=400) for d in draws))
+        assert 270 <= covered <= 297
+
+    def test_repeats(self):
+        values = np.random.default_rng(3).random(20)
+        assert interval(values) == interval(values)
+
+    def test_gain_is_paired(self):
+        rainy = np.linspace(10, 40, 20)
+        found = made_up(rainy + 3, rainy).summary("psnr_rgb")
+        assert found.high - found.low > 3
+        assert (found.gain_low, found.gain_high) == pytest.approx((3, 3))
+
+    def test_perfect_estimates(self):
+        found = made_up([math.inf] * 3, [20.0] * 3).summary("psnr_rgb")
+        assert (found.mean, found.low, found.gain) == (math.inf, math.inf, math.inf)
+
+    def test_unknown_score(self):
+        with pytest.raises(DerainError, match="'ssim_y' was not scored; there are psnr_rgb"):
+            made_up([1.0], [1.0]).summary("ssim_y")
+
+
+class TestTable:
+    results = (
+        made_up([30.0, 32.0], [20.0, 21.0], "srn", "light"),
+        made_up([31.0, 33.5], [20.0, 21.0], "brn", "light"),
+        made_up([19.0, 19.0], [13.0, 13.0], "srn", "heavy"),
+    )
+
+    def test_text(self):
+        lines = table(self.results).splitlines()
+        assert [line.split("  ")[0] for line in lines] == ["set", *["light (2)"] * 3, *["heavy (2)"] * 2]
+        assert lines[1].split()[2:] == [*RAINY.split(), "20.50"]
+        assert lines[2].endswith("31.00 ±1.00 (+10.50)")
+        assert lines[3].endswith("32.25 ±1.25 (+11.75)")
+        assert lines[5].endswith("19.00 ±0.00 (+6.00)")
+
+    def test_markdown(self):
+        lines = table(self.results, "markdown").splitlines()
+        assert lines[0] == "| set | network | psnr_rgb |"
+        assert lines[1] == "| --- | --- | --- |"
+        assert lines[3] == "| light (2) | srn | 31.00 ±1.00 (+10.50) |"
+        assert len({line.count("|") for line in lines}) == 1
+
+    def test_ssim_has_four_digits(self):
+        assert "0.9123 ±0.0000 (+0.1000)" in table([made_up([0.91234], [0.81234], measure="ssim_y")])
+
+    @pytest.mark.parametrize(
+        ("results", "style", "message"),
+        [
+            ([], "text", "at least one result"),
+            ([made_up([1], [1]), made_up([1], [1], measure="ssim_y")], "text", "the same scores"),
+            ([made_up([1], [1])], "html", "not 'html'"),
+        ],
+    )
+    def test_errors(self, results, style, message):
+        with pytest.raises(DerainError, match=message):
+            table(results, style)
+
+
+class TestJSON:
+    def test_round_trip(self):
+        text = to_json(TestTable.results, dtype="fp32")
+        assert from_json(text) == list(TestTable.results)
+        found = json.loads(text)
+        assert found["dtype"] == "fp32"
+        assert found["results"][0]["summary"]["psnr_rgb"]["gain"] == 10.5
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"results": [{"model": "srn"}]}', '{"results": 3}'])
+    def test_something_else(self, text):
+        with pytest.raises(DataError, match="not scores in JSON"):
+            from_json(text)
+
+    def test_card(self):
+        assert TestTable.results[0].card() == {"images": 2, "psnr_rgb": {"mean": 31.0, "rainy": 20.5}}
+
+
+class TestDatasets:
+    def test_names(self):
+        kinds = list(holdout.KINDS)
+        assert list(evaluation.DATASETS) == [
+            *(f"holdout-{k}" for k in kinds), *(f"skimage-{k}" for k in kinds), "rain100l"
+        ]  # fmt: skip
+
+    def test_skimage_needs_no_folder(self):
+        found = dataset("skimage-light")
+        assert found.names == list(holdout.SKIMAGE)
+        assert found.checksum() == holdout.CHECKSUMS["light", "skimage"]
+
+    @pytest.mark.parametrize("name", ["rain100l", "holdout-light"])
+    def test_others_say_what_they_need(self, name):
+        with pytest.raises(DataError, match="needs the folder that holds"):
+            dataset(name)
+
+    def test_unknown(self):
+        with pytest.raises(DataError, match="no set is called 'rain12'; there are holdout-light"):
+            dataset("rain12")
+
+    @pytest.mark.slow
+    def test_rain100l_as_published(self, derain_data):
+        """The rainy images' scores of the whole set, which the literature gives as 26.90 dB and 0.838."""
+        pairs = dataset("rain100l", derain_data)
+        assert len(pairs) == 100
+        measured = np.array(
+            [[metrics.named(n)(p.rainy, p.clean).item() for n in ("psnr_y", "psnr_rgb", "ssim_y")] for p in pairs]
+        )
+        assert measured.mean(0) == pytest.approx([26.90, 25.52, 0.838], abs=0.006)
+
+    def test_compare_scores_each_network_on_each_set(self, drizzle):
+        results = compare(
+            {"a": Subtract(0.0), "b": Subtract(0.1)}, {"x": drizzle, "y": drizzle[:1]}, ["ssim_y"], limit=2
+        )
+        assert [(r.model, r.dataset, len(r.records)) for r in results] == [
+            ("a", "x", 2), ("b", "x", 2), ("a", "y", 1), ("b", "y", 1)
+        ]  # fmt: skip
+
+
+class TestCommand:
+    @pytest.fixture
+    def shipped(self, tmp_path, monkeypatch):
+        """A weights folder of its own, with one small network in it."""
+        monkeypatch.setattr(weights, "FOLDER", tmp_path)
+        torch.manual_seed(0)
+        weights.save(
+            models.create("srn", stages=1),
+            tmp_path / "small.safetensors",
+            {"steps": 7, "scores": {"else": 1}},
+        )
+        return tmp_path
+
+    def test_scores_what_is_shipped_and_updates_the_card(self, command, shipped, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(evaluation, "dataset", lambda name, folder: holdout.render("light", "skimage")[1:2])
+        before = (shipped / "small.safetensors").read_bytes()
+        out = tmp_path / "deep" / "scores.json"
+        assert command.main(["--sets", "skimage-light", "--update-cards", "--out", str(out)]) == 0
+        (result,) = from_json(out.read_text())
+        assert (result.model, result.dataset, len(result.records)) == ("small", "skimage-light", 1)
+        assert table([result]) in capsys.readouterr().out
+        card = weights.card("small")
+        assert card["steps"] == 7
+        assert card["scores"] == {"else": 1, "skimage-light": result.card()}
+        assert (shipped / "small.safetensors").read_bytes() == before
+
+    def test_options_after_a_colon(self, command, shipped):
+        assert command.load("small:stages=3").options == {"stages": 3}
+        assert command.load(f"{shipped / 'small.safetensors'}").options == {"stages": 1}
+
+    def test_checkpoints_of_the_authors_are_converted(self, command, monkeypatch):
+        monkeypatch.setattr(weights, "convert", lambda path, **options: (path, options))
+        assert command.load("a/net.pth:model=brn,stages=8") == ("a/net.pth", {"model": "brn", "stages": 8})
+
+    def test_errors_are_one_line(self, command, shipped, tmp_path, capsys):
+        out = tmp_path / "scores.json"
+        assert command.main(["nothing", "--out", str(out)]) == 1
+        assert capsys.readouterr().err.startswith("error: no shipped weights are called 'nothing'")
+        assert not out.exists()
+        with pytest.raises(WeightsError, match="written name=value"):
+            command.load("small:stages=1,deep")
+
+    @pytest.mark.parametrize("partly", [["--limit", "2"], ["--dtype", "bf16"]])
+    def test_cards_get_whole_sets_in_full_precision(self, command, shipped, partly, capsys):
+        with pytest.raises(SystemExit):
+            command.parse([*partly, "--update-cards"])
+        assert "whole sets in fp32" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("srn", "srn"),
+            ("srn:stages=8", "srn:stages=8"),
+            ("runs/a/best.safetensors", "a/best"),
+            ("x/y/net.pth:model=brn,stages=8", "y/net:model=brn,stages=8"),
+            ("c:/net.pth", "c:/net"),
+        ],
+    )
+    def test_labels(self, command, text, expected):
+        assert command.label(text) == expected
+
+    def test_two_networks_of_one_name_are_refused(self, command, shipped, tmp_path, capsys):
+        assert command.main(["small", "small", "--out", str(tmp_path / "scores.json")]) == 1
+        assert "share a name" in capsys.readouterr().err
+
+    def test_without_data_the_sets_that_need_none(self, command, shipped, monkeypatch):
+        monkeypatch.delenv("DERAIN_DATA", raising=False)
+        assert command.parse([]).weights == ["small"]
+        assert command.parse([]).sets == ["skimage-light", "skimage-heavy", "skimage-veil"]
+        assert command.parse(["--data", "somewhere"]).sets == list(evaluation.DATASETS)
