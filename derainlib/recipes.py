@@ -1,0 +1,296 @@
+"""Recipes: a paper's training set-up as data. `get("brn")` is the paper's, `get("brn", "quick")` fits two cores.
+
+A recipe names the network, the loss terms, the data's patches, the optimiser and the schedule; it is printable,
+comparable and saved as JSON beside every checkpoint. Everything in it is checked before anything starts.
+"""
+
+import dataclasses
+import inspect
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+from derainlib import models
+from derainlib.errors import DerainError, RecipeError
+from derainlib.losses import TERMS, Fixed
+from derainlib.rain import MIXES, PRESETS
+
+SCHEDULES = ("steps", "cosine", "constant")
+PRECISIONS = ("no", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One term of the training loss."""
+
+    term: str
+    """Name of the term in `derainlib.losses.TERMS`."""
+    weight: float = 1.0
+    """Its weight in the sum."""
+    options: dict = field(default_factory=dict)
+    """Arguments of the term, for example {"on": "rain", "stages": "all"}."""
+
+    def build(self) -> nn.Module:
+        """The term itself."""
+        return TERMS[self.term](**self.options)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training set-up. Lengths are in steps, positions in the schedule in fractions of all steps."""
+
+    name: str
+    """Name of the recipe; `get` finds it by this."""
+    source: str
+    """The paper's table row (or section) that this set-up stands for."""
+    model: str
+    """Name of the network, see `derainlib.list_models`."""
+    options: dict = field(default_factory=dict)
+    """Options of the network that differ from its variant's, for example {"stages": 3}."""
+    losses: tuple[Loss, ...] = (Loss("ssim"),)
+    """The terms of the loss, added with their weights."""
+    steps: int = 1000
+    """Optimiser steps."""
+    batch: int = 12
+    """Patches a step, over all processes together."""
+    accumulate: int = 1
+    """Portions that a process computes its share of the batch in, to save memory."""
+    patch: int = 100
+    """Height and width of a training patch, in pixels."""
+    rain: str = "mixed"
+    """Rain laid on clean photographs: a preset or mix of `derainlib.rain`."""
+    paired: float = 0.25
+    """Share of samples taken from rainy/clean pairs, where the data has both pairs and clean photographs."""
+    lr: float = 1e-3
+    """Learning rate of Adam at the start."""
+    schedule: str = "steps"
+    """"steps" (times `gamma` at each milestone), "cosine" (to zero) or "constant"."""
+    milestones: tuple[float, ...] = (0.3, 0.5, 0.8)
+    """Where the learning rate drops, as fractions of all steps."""
+    gamma: float = 0.2
+    """Factor of each drop."""
+    clip: float = 0.0
+    """Largest norm of the gradient; 0 leaves it alone, as the papers do."""
+    precision: str = "no"
+    """"no" (float32), "bf16" or "fp16" mixed precision."""
+    seed: int = 0
+    """Seed of the first weights and of every draw."""
+    validate_every: int = 1000
+    """Steps between two scores on the validation pairs."""
+    validation: int = 5
+    """Pairs of each hold-out that are scored then; scikit-image's hold-out has five."""
+    checkpoint_every: int = 500
+    """Steps between two checkpoints."""
+    samples_per_epoch: int = 18_810
+    """Patches in the paper's epoch; steps are shown as epochs by it (BRN: 1,254 images of 15 patches)."""
+
+    def __post_init__(self):
+        for spec in dataclasses.fields(self):
+            check_type(f"recipe {self.name}: {spec.name}", getattr(self, spec.name), spec.type)
+        self._check_values()
+        try:
+            models.create(self.model, **self.options)
+        except DerainError as error:
+            raise RecipeError(f"recipe {self.name}: {error}") from None
+        for loss in self.losses:
+            self._check_loss(loss)
+
+    def _refuse(self, what: str):
+        raise RecipeError(f"recipe {self.name}: {what}")
+
+    def _check_values(self):
+        for name in (
+            "steps",
+            "batch",
+            "accumulate",
+            "validate_every",
+            "checkpoint_every",
+            "samples_per_epoch",
+        ):
+            if getattr(self, name) < 1:
+                self._refuse(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.patch < 16:
+            self._refuse(f"patch must be at least 16 pixels, not {self.patch}")
+        if not 0 <= self.paired <= 1:
+            self._refuse(f"paired is a share between 0 and 1, not {self.paired}")
+        if self.lr <= 0 or self.gamma <= 0 or self.clip < 0:
+            self._refuse(
+                f"lr and gamma must be positive and clip not negative; got {self.lr}, {self.gamma}, {self.clip}"
+            )
+        if list(self.milestones) != sorted(self.milestones) or not all(0 < m < 1 for m in self.milestones):
+            self._refuse(f"milestones are rising fractions between 0 and 1, not {self.milestones}")
+        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("rain", [*PRESETS, *MIXES])):
+            if getattr(self, name) not in known:
+                self._refuse(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}")
+        if not self.losses:
+            self._refuse("losses needs at least one term")
+
+    def _check_loss(self, loss: Loss):
+        if loss.term not in TERMS:
+            self._refuse(f"no loss term is called {loss.term!r}; there are {', '.join(TERMS)}")
+        known = inspect.signature(TERMS[loss.term]).parameters
+        unknown = [option for option in loss.options if option not in known]
+        if unknown:
+            self._refuse(f"loss {loss.term} has no option {', '.join(unknown)}; it takes {', '.join(known)}")
+        try:
+            loss.build()
+        except DerainError as error:
+            self._refuse(str(error))
+
+    def build_model(self) -> nn.Module:
+        """The untrained network."""
+        return models.create(self.model, **self.options)
+
+    def build_loss(self) -> Fixed:
+        """The weighted sum of the loss terms; a second term of one name gets a number."""
+        names = [f"{loss.term}_{loss.options['on']}" if "on" in loss.options else loss.term for loss in self.losses]
+        names = [name if names.count(name) == 1 else f"{name}_{i}" for i, name in enumerate(names)]
+        terms = {name: loss.build() for name, loss in zip(names, self.losses, strict=True)}
+        return Fixed(terms, {name: loss.weight for name, loss in zip(names, self.losses, strict=True)})
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of optimiser step `step`, counted from 0."""
+        progress = step / self.steps
+        if self.schedule == "cosine":
+            return self.lr * (1 + math.cos(math.pi * progress)) / 2
+        if self.schedule == "steps":
+            return self.lr * self.gamma ** sum(progress >= milestone for milestone in self.milestones)
+        return self.lr
+
+    @property
+    def epochs(self) -> float:
+        """The steps in epochs of the paper's training set."""
+        return self.steps * self.batch / self.samples_per_epoch
+
+    def replace(self, **changes) -> "Recipe":
+        """The same recipe with some fields changed; an unknown field is refused."""
+        known = {spec.name for spec in dataclasses.fields(self)}
+        unknown = sorted(set(changes) - known)
+        if unknown:
+            self._refuse(f"there is no field {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> str:
+        """The recipe as JSON text; `from_json` reads it back."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | Path) -> "Recipe":
+        """A recipe from JSON text, or from a file that holds it.
+
+        Raises:
+            RecipeError: not JSON, or not a recipe.
+        """
+        try:
+            values = json.loads(text.read_text() if isinstance(text, Path) else text)
+            values["losses"] = tuple(Loss(**loss) for loss in values["losses"])
+            values["milestones"] = tuple(values["milestones"])
+            return cls(**values)
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, OSError) as error:
+            raise RecipeError(f"not a recipe in JSON: {error}") from None
+
+
+def check_type(what: str, value, expected: type):
+    """Refuses a value of another type; a whole number is a fine float, a bool is no number.
+
+    Args:
+        what: the value's name, for the message.
+        value: the value.
+        expected: a type, or tuple[X, ...].
+
+    Raises:
+        RecipeError: the value has another type.
+    """
+    container = getattr(expected, "__origin__", expected)
+    accepted = (int, float) if container is float else (container,)
+    if not isinstance(value, accepted) or (isinstance(value, bool) and container is not bool):
+        raise RecipeError(f"{what} must be {container.__name__}, not {value!r}")
+    if container is tuple:
+        for item in value:
+            check_type(f"each of {what.rpartition(' ')[2]}", item, expected.__args__[0])
+
+
+def _ren(name: str, source: str, model: str, batch: int, epochs=100, **changes) -> Recipe:
+    """A recipe of Ren et al., Section IV: Adam 1e-3, times 0.2 at epochs 30, 50 and 80 of 100, patches of 100²."""
+    return Recipe(name, source, model, batch=batch, steps=epochs * 18_810 // batch, paired=1.0, **changes)
+
+
+_RECURSIVE = {"stages": "all", "early": 0.5, "last": 1.5}
+_REC_BRN = (
+    Loss("ssim", 0.45, _RECURSIVE | {"on": "rain"}),
+    Loss("ssim", 0.55, _RECURSIVE | {"on": "background"}),
+)
+
+_ALL = [
+    _ren("srn", "Table II, SRN: residual mapping, single SSIM loss", "srn", 18),
+    _ren("srn/MSE", "Table I(a), SRN-MSE", "srn-direct", 18, losses=(Loss("mse"),)),
+    _ren("srn/SSIM", "Table I(a), SRN-SSIM (Table II, SRN-LSTM; Table IV, SRN)", "srn-direct", 18),
+    _ren("srn/RecSSIM", "Table I(a), SRN-RecSSIM", "srn-direct", 18, losses=(Loss("ssim", 1.0, _RECURSIVE),)),
+    _ren("srn-x", "Table II, SRN_x", "srn-x", 18),
+    _ren("srn-gru", "Table II, SRN-GRU", "srn-gru", 18),
+    _ren("srn+", "Table IV, SRN+", "srn+", 18),
+    _ren("brn", "Tables I(b), III, IV and V, BRN: single SSIM loss", "brn", 12),
+    _ren("brn/MSE", "Table I(b), BRN-MSE", "brn", 12, losses=(Loss("mse"),)),
+    _ren("brn/SSIM", "Table I(b), BRN-SSIM", "brn", 12),
+    _ren("brn/RecSSIM", "Table I(b), BRN-RecSSIM", "brn", 12, losses=_REC_BRN),
+    _ren("crn", "Table III, CRN", "crn", 12),
+    _ren("brn-x2r", "Table III, BRN x→r", "brn-x2r", 12),
+    _ren("brn-r2x", "Table III, BRN r→x", "brn-r2x", 12),
+    _ren("brn-gru", "Table IV, BRN-GRU", "brn-gru", 12),
+    *[
+        _ren(f"{name}/T{stages}", f"Fig. 6, T = {stages}", model, batch, options={"stages": stages})
+        for name, model, batch in (("srn", "srn-direct", 18), ("brn", "brn", 12))
+        for stages in range(1, 10)
+    ],
+]
+RECIPES = {recipe.name: recipe for recipe in _ALL}
+"""The papers' set-ups at full scale, by name."""
+
+SCALES = {
+    "full": {},
+    "quick": {
+        "steps": 8000,
+        "batch": 8,
+        "patch": 64,
+        "paired": 0.2,
+        "schedule": "cosine",
+        "clip": 1.0,
+        "precision": "bf16",
+        "validate_every": 1000,
+        "checkpoint_every": 250,
+    },
+    "tiny": {"steps": 4, "batch": 2, "patch": 32, "validate_every": 4, "validation": 1, "checkpoint_every": 2},
+}
+"""What a scale changes: "full" is the paper's, "quick" trains in hours on two cores, "tiny" proves that it runs."""
+
+STAGES = {"quick": 4, "tiny": 2}
+"""Stages T of recurrent networks at the smaller scales, where the recipe does not fix T itself."""
+
+
+def list_recipes() -> list[str]:
+    """The names that `get` accepts."""
+    return list(RECIPES)
+
+
+def get(name: str, scale: str = "full", **changes) -> Recipe:
+    """The recipe called `name` at a scale, with some of its fields changed.
+
+    Args:
+        name: one of `list_recipes()`.
+        scale: "full" (the paper's values), "quick" (two cores, hours) or "tiny" (seconds).
+        changes: fields of `Recipe` to replace, for example steps=2000.
+
+    Raises:
+        RecipeError: an unknown name, scale, field or value.
+    """
+    if name not in RECIPES:
+        raise RecipeError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
+    if scale not in SCALES:
+        raise RecipeError(f"scale must be one of {', '.join(SCALES)}; got {scale!r}")
+    recipe = RECIPES[name]
+    if scale in STAGES:
+        recipe = recipe.replace(options={"stages": STAGES[scale]} | recipe.options)
+    return recipe.replace(**SCALES[scale] | changes)

@@ -1,0 +1,409 @@
+"""The training loop: one readable loop for every network and every loss, on one device or many.
+
+Accelerate puts it on the devices there are (`accelerate launch` for several GPUs or machines) and holds the mixed
+precision; the loop itself stays visible here. A run leaves a folder:
+
+    recipe.json             what was trained
+    metrics.jsonl           a JSON object a step: epoch, lr, loss, each term, samples_per_second; psnr_rgb, ssim_y when
+                            validated
+    checkpoints/step-N/     everything needed to go on; the newest two are kept
+    best.safetensors/.json  the weights with the best validation PSNR, with their card
+    last.safetensors/.json  the final weights
+
+A checkpoint is written to a temporary folder, synced and renamed, so a run killed at any moment goes on from a whole
+one. It then ends with the same weights as an uninterrupted run, since every draw depends on (seed, epoch, index) alone.
+"""
+
+import dataclasses
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from derainlib import files, metrics, recipes
+from derainlib.data.holdout import holdout
+from derainlib.data.synthetic import Samples, Schedule, Sources, gather
+from derainlib.errors import RecipeError
+from derainlib.layers import Pair
+from derainlib.models import weights
+from derainlib.recipes import Recipe, check_type
+
+KEPT_CHECKPOINTS = 2
+LOG_SECONDS = 1.0
+"""Progress is shown at most this often; metrics.jsonl has every step."""
+
+Record = dict[str, float]
+Observer = Callable[[Record], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training left behind."""
+
+    folder: Path
+    """The run's folder."""
+    steps: int
+    """Steps done, those before a resume included."""
+    seconds: float
+    """Wall time, likewise."""
+    best: Path
+    """The weights with the best validation PSNR; the final ones where there was no validation."""
+    last: Path
+    """The final weights."""
+    history: list[Record]
+    """The lines of metrics.jsonl."""
+
+
+class _Progress:
+    """What a checkpoint holds beside weights and optimiser: it follows accelerate's state_dict protocol."""
+
+    def __init__(self):
+        self.step, self.seconds, self.best = 0, 0.0, float("-inf")
+
+    def state_dict(self) -> dict:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict):
+        vars(self).update(state)
+
+
+def train(
+    recipe: Recipe,
+    sources: Sources,
+    out: str | Path,
+    *,
+    validation: Sequence[Pair] = (),
+    workers: int = 0,
+    observers: Iterable[Observer] = (),
+    progress: bool = False,
+    stop_after: int | None = None,
+) -> Result:
+    """Trains the recipe's network, or goes on with it where `out` already holds checkpoints of the same recipe.
+
+    Args:
+        recipe: what to train.
+        sources: what to train on, see `derainlib.data.synthetic.gather`.
+        out: the run's folder.
+        validation: pairs of one image each, scored every `recipe.validate_every` steps.
+        workers: processes that make samples; the samples are the same with any number.
+        observers: called with each record of metrics.jsonl, on the main process.
+        progress: whether to show a bar.
+        stop_after: stop, with a checkpoint, once this many steps are done in all.
+
+    Returns:
+        Where everything is, and the history.
+
+    Raises:
+        RecipeError: `out` holds another recipe's run, or the loss became infinite or NaN.
+        DataError: the data do not fit.
+    """
+    run = _Run(recipe, sources, Path(out), workers)
+    run.start()
+    last = min(recipe.steps, stop_after or recipe.steps)
+    with _bar(last, run.progress.step, progress and run.main) as bar:
+        for record in run.steps(last):
+            step = int(record["step"])
+            if step % recipe.validate_every == 0 or step == recipe.steps:
+                record |= run.validate(validation)
+            if run.main:
+                run.log(record)
+                bar(record)
+                for observer in observers:
+                    observer(record)
+            if step % recipe.checkpoint_every == 0 or step == last:
+                run.checkpoint()
+    return run.finish()
+
+
+class _Run:
+    """One training: the objects that the loop needs, and the folder it writes."""
+
+    def __init__(self, recipe: Recipe, sources: Sources, folder: Path, workers: int):
+        from accelerate import Accelerator
+
+        self.recipe, self.sources, self.folder, self.workers = recipe, sources, folder, workers
+        self.samples = Samples(sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed)
+        self.accelerator = Accelerator(
+            cpu=not torch.accelerator.is_available(),  # named, so that several processes also find each other on CPUs
+            mixed_precision=recipe.precision,
+            gradient_accumulation_steps=recipe.accumulate,
+        )
+        self.main = self.accelerator.is_main_process
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.seed)
+            network = recipe.build_model()
+        network.to(memory_format=torch.channels_last)
+        self.loss = recipe.build_loss()
+        self.network, self.optimizer = self.accelerator.prepare(
+            network, torch.optim.Adam(network.parameters(), recipe.lr)
+        )
+        self.progress = _Progress()
+        self.accelerator.register_for_checkpointing(self.progress)
+        self.began = time.monotonic()
+        self.history: list[Record] = []
+
+    # ---- starting and going on
+
+    def start(self):
+        """Makes the folder, or reads the newest whole checkpoint in it."""
+        self._claim_folder()
+        whole = _checkpoints(self.folder)
+        if whole:
+            self.accelerator.load_state(str(whole[-1]))
+        self._cut_history()
+        self.began = time.monotonic() - self.progress.seconds
+
+    def _claim_folder(self):
+        path = self.folder / "recipe.json"
+        if path.exists():
+            found = Recipe.from_json(path)
+            if found != self.recipe:
+                raise RecipeError(
+                    f"{self.folder} holds a run of another recipe ({found.name}); choose another folder or delete it"
+                )
+        self.accelerator.wait_for_everyone()
+        if self.main:
+            (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            for left in (self.folder / "checkpoints").glob(".*"):
+                shutil.rmtree(left)
+            files.write_atomically(path, self.recipe.to_json().encode())
+        self.accelerator.wait_for_everyone()
+
+    def _cut_history(self):
+        """Keeps the records up to the checkpoint: a killed run may have logged steps after it."""
+        path = self.folder / "metrics.jsonl"
+        if path.exists():
+            lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
+            self.history = [r for r in map(json.loads, lines) if r["step"] <= self.progress.step]
+        if self.main:
+            files.write_atomically(path, "".join(json.dumps(r) + "\n" for r in self.history).encode())
+        self.accelerator.wait_for_everyone()
+
+    # ---- the loop
+
+    def steps(self, last: int) -> Iterable[Record]:
+        """Does the steps up to `last`, one record each."""
+        done, process = self.progress.step, self.accelerator
+        schedule = Schedule(
+            len(self.samples), self.recipe.batch, done, last, self.recipe.seed,
+            process.process_index, process.num_processes, self.recipe.accumulate,
+        )  # fmt: skip
+        loader = DataLoader(
+            self.samples,
+            batch_sampler=schedule,
+            collate_fn=_as_it_is,
+            num_workers=self.workers,
+            pin_memory=process.device.type == "cuda",
+        )
+        self.network.train()
+        began, portions = time.monotonic(), []
+        for pair in loader:
+            portions.append(self._portion(pair.to(process.device)))
+            if not process.sync_gradients:
+                continue
+            self.progress.step += 1
+            record = {
+                "step": self.progress.step,
+                "epoch": self.progress.step * self.recipe.batch / len(self.samples),
+            }
+            record |= {"lr": self.recipe.learning_rate(self.progress.step - 1)}
+            record |= {name: sum(p[name] for p in portions) / len(portions) for name in portions[0]}
+            record["samples_per_second"] = self.recipe.batch / (time.monotonic() - began)
+            yield {name: round(value, 8) if isinstance(value, float) else value for name, value in record.items()}
+            began, portions = time.monotonic(), []
+
+    def _portion(self, pair: Pair) -> Record:
+        """Forward and backward of one portion of a batch, and the optimiser's step where the batch is whole."""
+        process, recipe = self.accelerator, self.recipe
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate(self.progress.step)
+        with process.accumulate(self.network):
+            with process.autocast():
+                layers = self.network(pair.rainy.contiguous(memory_format=torch.channels_last), keep=True)
+            total, terms = self.loss(layers, pair)
+            process.backward(total)
+            if process.sync_gradients and recipe.clip:
+                process.clip_grad_norm_(self.network.parameters(), recipe.clip)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        values = process.reduce(torch.stack([total.detach(), *terms.values()]).float(), "mean").tolist()
+        if not all(map(_is_finite, values)):
+            raise RecipeError(
+                f"the loss is {values[0]} after step {self.progress.step}; the newest checkpoint is whole: "
+                "lower lr, set clip, or use precision 'no'"
+            )
+        return dict(zip(["loss", *(f"loss_{name}" for name in terms)], values, strict=True))
+
+    # ---- what is written
+
+    def validate(self, validation: Sequence[Pair]) -> Record:
+        """Mean PSNR and SSIM on the validation pairs; keeps the weights if no earlier PSNR was higher."""
+        if not len(validation):
+            return {}
+        scores = []
+        self.network.eval()
+        for i in range(self.accelerator.process_index, len(validation), self.accelerator.num_processes):
+            pair = validation[i].to(self.accelerator.device)
+            with torch.inference_mode():
+                estimate = self.network(pair.rainy).background
+            named = (metrics.psnr(estimate, pair.clean, "rgb"), metrics.ssim(estimate, pair.clean, "y"))
+            scores.append(torch.stack([score.mean().float() for score in named]))
+        self.network.train()
+        totals = torch.stack(scores).sum(0) if scores else torch.zeros(2, device=self.accelerator.device)
+        psnr, ssim = (self.accelerator.reduce(totals, "sum") / len(validation)).tolist()
+        if psnr > self.progress.best:
+            self.progress.best = psnr
+            self._save_weights("best", {"validation_psnr_rgb": psnr, "validation_ssim_y": ssim})
+        return {"psnr_rgb": round(psnr, 4), "ssim_y": round(ssim, 5)}
+
+    def checkpoint(self):
+        """Writes checkpoints/step-N whole or not at all, then drops the oldest."""
+        name = f"step-{self.progress.step:08d}"
+        temporary, final = (self.folder / "checkpoints" / prefix for prefix in (f".{name}", name))
+        self.progress.seconds = time.monotonic() - self.began
+        self.accelerator.save_state(str(temporary))
+        self.accelerator.wait_for_everyone()
+        if self.main:
+            for path in temporary.iterdir():
+                files.sync(path)
+            files.sync(temporary)
+            if final.exists():
+                shutil.rmtree(final)
+            temporary.rename(final)
+            files.sync(final.parent)
+            for old in _checkpoints(self.folder)[:-KEPT_CHECKPOINTS]:
+                shutil.rmtree(old)
+        self.accelerator.wait_for_everyone()
+
+    def log(self, record: Record):
+        """Adds a line to metrics.jsonl."""
+        self.history.append(record)
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def finish(self) -> Result:
+        """Writes the final weights, and says where everything is."""
+        self._save_weights("last", {})
+        best = self.folder / "best.safetensors"
+        last = self.folder / "last.safetensors"
+        seconds = time.monotonic() - self.began
+        return Result(self.folder, self.progress.step, seconds, best if best.exists() else last, last, self.history)
+
+    def _save_weights(self, name: str, scores: Record):
+        if not self.main:
+            return
+        card = {
+            "recipe": json.loads(self.recipe.to_json()),
+            "data": self.sources.note,
+            "steps": self.progress.step,
+            "hardware": _hardware(self.accelerator),
+            "wall_seconds": round(time.monotonic() - self.began),
+            **scores,
+        }
+        weights.save(self.accelerator.unwrap_model(self.network), self.folder / f"{name}.safetensors", card)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints, oldest first."""
+    return sorted((folder / "checkpoints").glob("step-*"))
+
+
+def _as_it_is(batch: Pair) -> Pair:
+    """The samples come as a batch already."""
+    return batch
+
+
+def _is_finite(value: float) -> bool:
+    return abs(value) < float("inf")
+
+
+def _hardware(accelerator) -> str:
+    if accelerator.device.type == "cuda":
+        return f"{accelerator.num_processes} x {torch.cuda.get_device_name()}"
+    return f"{accelerator.num_processes} x CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+class _bar:
+    """A progress bar that shows the loss and the last validation score; nothing when it is off."""
+
+    def __init__(self, total: int, done: int, show: bool):
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=total, initial=done, unit="step", disable=not show, mininterval=LOG_SECONDS)
+
+    def __enter__(self) -> Callable[[Record], None]:
+        return self.update
+
+    def update(self, record: Record):
+        self.bar.set_postfix({k: f"{v:.4f}" for k, v in record.items() if k in ("loss", "psnr_rgb")}, refresh=False)
+        self.bar.update()
+
+    def __exit__(self, *_):
+        self.bar.close()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training asked for by names: what the command line and the notebook hand over, checked before any work."""
+
+    recipe: str
+    """Name of the recipe, see `derainlib.recipes.list_recipes`."""
+    out_dir: str
+    """The run's folder."""
+    scale: str = "quick"
+    """"full", "quick" or "tiny"."""
+    data_dir: str = ""
+    """Folder of rainy/clean pairs."""
+    data_list: str = ""
+    """Text file that names the pairs to use."""
+    clean_dir: str = ""
+    """Folder of clean photographs, for rain made on the fly."""
+    clean_list: str = ""
+    """Text file that names the photographs to use."""
+    steps: int = 0
+    """Optimiser steps; 0 leaves the recipe's."""
+    changes: dict = field(default_factory=dict)
+    """Other fields of the recipe to change, by name."""
+    workers: int = 0
+    """Processes that make samples."""
+
+    def __post_init__(self):
+        for spec in dataclasses.fields(self):
+            check_type(spec.name, getattr(self, spec.name), spec.type)
+
+    @classmethod
+    def of(cls, parameters: dict) -> "Job":
+        """A job from parameters by name.
+
+        Raises:
+            RecipeError: an unknown, missing or mistyped parameter.
+        """
+        known = [spec.name for spec in dataclasses.fields(cls)]
+        unknown = [name for name in parameters if name not in known]
+        if unknown:
+            raise RecipeError(f"no parameter is called {', '.join(unknown)}; there are {', '.join(known)}")
+        missing = [name for name in ("recipe", "out_dir") if not parameters.get(name)]
+        if missing:
+            raise RecipeError(f"parameter {' and '.join(missing)} must be given")
+        return cls(**parameters)
+
+    def plan(self) -> tuple[Recipe, Sources]:
+        """The recipe and the data, both checked."""
+        changes = self.changes | ({"steps": self.steps} if self.steps else {})
+        recipe = recipes.get(self.recipe, self.scale, **changes)
+        return recipe, gather(self.clean_dir, self.clean_list, self.data_dir, self.data_list, recipe.rain)
+
+    def run(self, observers: Iterable[Observer] = (), progress: bool = False) -> Result:
+        """Trains, validating on the light and heavy hold-out of scikit-image's photographs."""
+        recipe, sources = self.plan()
+        validation = [pair for kind in ("light", "heavy") for pair in holdout(kind, "skimage")[: recipe.validation]]
+        return train(
+            recipe, sources, self.out_dir, validation=validation, workers=self.workers, observers=observers,
+            progress=progress,
+        )  # fmt: skip
