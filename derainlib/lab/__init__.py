@@ -1,0 +1,10 @@
+"""What the notebooks share: figures, live widgets, exercises, and the program that publishes a notebook.
+
+    figures     pictures with one look, small enough to be stored
+    widgets     live demonstrations that leave a picture on a page without a kernel
+    exercises   questions that check an answer, give hints, show a solution
+    series      the table of contents
+    publish     `python -m derainlib.lab.publish`: run a notebook and store its outputs
+
+Only notebooks import this package; nothing here is needed to train a network or to clean a photograph.
+"""

@@ -1,0 +1,139 @@
+"""Exercises that check an answer, give hints one at a time, and show a solution.
+
+A notebook's exercises live in the module of the notebook's name (`rain_model.py` for `01_rain_model.ipynb`),
+so the notebook itself stays short:
+
+    from derainlib.lab.exercises import rain_model as exercises
+
+    exercises.screen_blend.question()
+    # in the next cell, for the reader to fill in
+    def screen(background, rain): ...
+    exercises.screen_blend.check(screen)
+    # exercises.screen_blend.hint()
+    # exercises.screen_blend.solution()
+
+Each exercise names wrong answers as well as the right one; the tests see that the former are refused, the
+latter taken.
+"""
+
+import inspect
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Exercise:
+    """A question, and how its answer is judged.
+
+    Attributes:
+        text: the question, in Markdown.
+        answer: the right value (a number, string, bool, tensor or array), or a function that computes it.
+        hints: from a nudge to nearly the answer.
+        cases: where `answer` is a function: the arguments, a tuple each, with which an answer must agree with
+            it. They are not shown to the reader. At least three, with different results, so that no constant
+            passes.
+        wrong: answers that a reader may well give and that must be refused; each a value or a function like
+            `answer`.
+        why: what the solution adds to the answer, in Markdown.
+        tolerance: the largest difference that counts as equal, relative to the largest magnitude in the right
+            result.
+    """
+
+    text: str
+    answer: object
+    hints: Sequence[str]
+    cases: Sequence[tuple] = ()
+    wrong: Sequence[object] = ()
+    why: str = ""
+    tolerance: float = 1e-4
+    _given: int = field(default=0, init=False, repr=False)
+
+    def question(self):
+        """The question, as a notebook shows it."""
+        from IPython.display import Markdown
+
+        return Markdown(textwrap.dedent(self.text).strip())
+
+    def check(self, answer: object) -> None:
+        """Print whether `answer` is right, and if not what is wrong with it."""
+        print(self.verdict(answer) or "Correct.")
+
+    def hint(self) -> None:
+        """Print the next hint; after the last one it starts again."""
+        number = self._given % len(self.hints)
+        self._given += 1
+        print(f"Hint {number + 1} of {len(self.hints)}: {self.hints[number]}")
+
+    def solution(self) -> None:
+        """Print the answer: the source of a function, else the value; then why."""
+        code = inspect.getsource(self.answer) if callable(self.answer) else str(self.answer)
+        print(textwrap.dedent(code).strip())
+        if self.why:
+            print(f"\n{self.why}")
+
+    def verdict(self, answer: object) -> str:
+        """What is wrong with `answer`, in one line; empty if it is right."""
+        if answer is None or answer is ...:
+            return "Not answered yet: put your answer in place of the dots."
+        if not callable(self.answer):
+            return self._compare(answer, self.answer)
+        if not callable(answer):
+            return f"Not a function: define one and hand over its name, not a {type(answer).__name__}."
+        for number, case in enumerate(self.cases, 1):
+            where = f"test {number} of {len(self.cases)}"
+            given = tuple(map(_copy, case))
+            try:
+                result = answer(*given)
+            except Exception as error:  # whatever the reader's function raises is a finding, not a failure of ours
+                return f"Not yet ({where}): your function raised {type(error).__name__}: {error}"
+            if result is None or result is ...:
+                return "Not answered yet: the function returns nothing."
+            if not all(_same(argument, original) for argument, original in zip(given, case, strict=True)):
+                return f"Not yet ({where}): your function changes its arguments; work on a copy."
+            if trouble := self._compare(result, self.answer(*map(_copy, case))):
+                return f"Not yet ({where}): {trouble}"
+        return ""
+
+    def _compare(self, given: object, right: object) -> str:
+        if isinstance(right, str | bool):
+            same = isinstance(given, type(right)) and _plain(given) == _plain(right)
+            return "" if same else f"{given!r} is not the answer."
+        try:
+            mine, theirs = _array(right), _array(given)
+        except (TypeError, ValueError):
+            return f"{type(given).__name__} is no number: give one, or a tensor."
+        if mine.shape != theirs.shape:
+            return f"the shape is {theirs.shape}, it should be {mine.shape}."
+        if not np.isfinite(theirs).all():
+            return "there are values that are not finite."
+        worst = float(np.abs(mine - theirs).max(initial=0.0))
+        if worst > self.tolerance * max(float(np.abs(mine).max(initial=0.0)), 1e-12):
+            return f"it is off by {worst:.3g}."
+        return ""
+
+
+def _array(value: object) -> np.ndarray:
+    if isinstance(value, str | bool | Callable):
+        raise TypeError
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+    return np.asarray(value, dtype=np.float64)
+
+
+def _plain(value: object) -> object:
+    return " ".join(value.lower().split()) if isinstance(value, str) else value
+
+
+def _copy(value: object) -> object:
+    return value.clone() if isinstance(value, Tensor) else value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    return np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other

@@ -1,0 +1,141 @@
+"""What a notebook of the series must be: `problems` lists what is wrong with one."""
+
+import base64
+import re
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import nbformat
+
+from derainlib.lab import series
+from derainlib.lab.figures import LIMIT
+
+LONGEST, MEDIAN = 40, 12
+"""Lines of a code cell: at most, and in the middle of all cells of a notebook."""
+
+COMPARED = 5
+"""A notebook has at least this many outputs whose text is compared with a second run; pictures never are."""
+
+OPENING = ("**You will be able to**", "**You need**", "**Paper**", "<!-- navigation -->")
+ENDING = ("## Summary", "## Exercises", "## Further reading")
+
+_LIVE = "application/vnd.jupyter.widget-view+json"
+_TEXTS = {"text/plain", "text/html", "text/markdown", "text/latex", "image/svg+xml"}
+_ELSEWHERE = re.compile(r"(?<![\w.:/~])/(?:home|root|tmp|usr|opt|var|work|mnt|content|Users)/|\b[A-Z]:\\")
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}")
+
+
+def problems(path: Path) -> list[str]:
+    """What is wrong with a stored notebook, a line each; nothing, if it may be published.
+
+    Args:
+        path: the notebook, among its neighbours.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    entry = next((entry for entry in series.SERIES if entry.file == path.name), None)
+    if entry is None:
+        return ["its name is not in the series (derainlib/lab/series.py)"]
+    return [*_form(notebook), *_prose(notebook, entry, path.parent), *_code(notebook), *_outputs(notebook)]
+
+
+def compared(notebook: nbformat.NotebookNode) -> int:
+    """How many stored outputs have a text that nbval compares."""
+    return sum(
+        output.output_type == "stream" or bool(_TEXTS & set(output.get("data", ()))) for _, output in outputs(notebook)
+    )
+
+
+def outputs(notebook: nbformat.NotebookNode) -> Iterator[tuple[int, nbformat.NotebookNode]]:
+    """Every output, with the number of its cell."""
+    for number, cell in enumerate(notebook.cells):
+        yield from ((number, output) for output in cell.get("outputs", ()))
+
+
+def _form(notebook: nbformat.NotebookNode) -> Iterator[str]:
+    try:
+        nbformat.validate(notebook)
+    except nbformat.ValidationError as error:
+        yield f"not a valid notebook: {error.message}"
+    if "widgets" in notebook.metadata:
+        yield "metadata.widgets is stored: GitHub refuses to show the notebook"
+    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
+        yield "its kernel is not python3, the one that everybody has"
+
+
+def _prose(notebook: nbformat.NotebookNode, entry: series.Entry, folder: Path) -> Iterator[str]:
+    first = notebook.cells[0].source if notebook.cells and notebook.cells[0].cell_type == "markdown" else ""
+    if not first.startswith(f"# {entry.heading}\n"):
+        yield f"the first cell is not the title '# {entry.heading}'"
+    yield from (f"the first cell lacks {part}" for part in OPENING if part not in first)
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    yield from (f"there is no heading '{part}'" for part in ENDING if not re.search(f"^{part}", text, re.MULTILINE))
+    if not any(_has_picture(cell) for cell in notebook.cells[:5]):
+        yield "there is no picture among the first five cells"
+    if not notebook.metadata.get("derainlib", {}).get("cpu_seconds"):
+        yield "its CPU time was not measured"
+    if series.filled(notebook, entry, series.existing(folder)):
+        yield "its links or its table of contents are out of date"
+
+
+def _code(notebook: nbformat.NotebookNode) -> Iterator[str]:
+    cells = [(number, cell) for number, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    lengths = [len(cell.source.splitlines()) for _, cell in cells]
+    if not cells:
+        yield "there is no code"
+        return
+    yield from (f"cell {number} is empty" for number, cell in cells if not cell.source.strip())
+    if unrun := [str(number) for number, cell in cells if cell.execution_count is None]:
+        yield f"cells were not run: {', '.join(unrun)}"
+    for (number, _), length in zip(cells, lengths, strict=True):
+        if length > LONGEST:
+            yield f"cell {number} has {length} lines, more than {LONGEST}: move code into derainlib"
+    if statistics.median(lengths) > MEDIAN:
+        yield f"the median code cell has more than {MEDIAN} lines"
+    yield from (
+        f"cell {number} names a path of one machine" for number, cell in cells if _ELSEWHERE.search(cell.source)
+    )
+
+
+def _outputs(notebook: nbformat.NotebookNode) -> Iterator[str]:
+    if (count := compared(notebook)) < COMPARED:
+        yield f"only {count} outputs have a text to compare, fewer than {COMPARED}: a test would be empty"
+    for number, output in outputs(notebook):
+        data = output.get("data", {})
+        texts = [output.get("text", ""), *(data[kind] for kind in _TEXTS & set(data))]
+        if output.output_type == "error":
+            yield f"cell {number} raised {output.ename}"
+        if output.get("name") == "stderr":
+            yield f"cell {number} writes to stderr: {output.text.strip()[:80]}"
+        if any(map(_ELSEWHERE.search, texts)):
+            yield f"cell {number} shows a path of one machine"
+        if any(map(_ADDRESS.search, texts)):
+            yield f"cell {number} shows a memory address, different in each run"
+        if _LIVE in data or (data.get("text/plain", "").startswith("Demo(") and "image/png" not in data):
+            yield f"cell {number} shows a widget without a picture: nothing is seen where no kernel runs"
+        yield from (
+            f"cell {number} stores a picture of {size // 1000} kB, more than {LIMIT // 1000}"
+            for kind, content in data.items()
+            if kind.startswith("image/") and (size := _size(kind, content)) > LIMIT
+        )
+
+
+def _has_picture(cell: nbformat.NotebookNode) -> bool:
+    return any("image/png" in output.get("data", ()) for output in cell.get("outputs", ()))
+
+
+def _size(kind: str, content: str) -> int:
+    return len(content.encode()) if kind == "image/svg+xml" else len(base64.b64decode(content))
+
+
+def main(paths: Sequence[str]) -> int:
+    """`python -m derainlib.lab.gate notebooks/*.ipynb`: print what is wrong; 0 if nothing is."""
+    found = [(path, problem) for path in paths for problem in problems(Path(path))]
+    for path, problem in found:
+        print(f"{path}: {problem}")
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

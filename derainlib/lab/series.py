@@ -1,0 +1,116 @@
+"""The series of notebooks: its table of contents, and the links that are generated from it."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+
+CONTENTS, NAVIGATION = "contents", "navigation"
+"""Names of the generated parts of a text, each between `<!-- name -->` and `<!-- /name -->`."""
+
+
+class Entry(NamedTuple):
+    """A notebook of the series; `name` is its file without the ending, numbered."""
+
+    name: str
+    title: str
+    promise: str
+
+    @property
+    def number(self) -> str:
+        return self.name[:2]
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}.ipynb"
+
+    @property
+    def heading(self) -> str:
+        return f"{self.number} · {self.title}"
+
+
+# Numbers are kept for good; a notebook that does not exist yet is listed nowhere but here.
+SERIES = tuple(
+    Entry(*row)
+    for row in (
+        ("00_start_here", "Start here", "Take the rain off a photograph, yours or ours."),
+        ("01_rain_model", "The rain model", "Draw rain, lay it on a scene, see why undoing it is ill-posed."),
+        (
+            "02_data_and_metrics",
+            "Data and metrics",
+            "Pairs, leaks, scores, and why papers disagree by 1.3 dB.",
+        ),
+        (
+            "03_sparsity_statistics",
+            "Sparsity statistics",
+            "How the derivatives of photographs and rain differ.",
+        ),
+        ("04_decomposition_by_descent", "Decomposition by descent", "Take an image apart without a network."),
+        ("05_qsnet", "QSNet", "Quasi-sparsity losses and an auxiliary decoder at every scale."),
+        ("06_dcdnet", "DCDNet", "Twelve stages that share 17,305 weights."),
+        ("07_srn_brn", "SRN and BRN", "ConvLSTMs over stages, and two branches that talk to each other."),
+        ("08_phpnet", "PHPNet", "Pyramids, contrast-aware pooling, and colours brought back."),
+        ("09_seeing_through_rain", "Seeing through rain", "Segment a street before and after deraining."),
+        ("10_menet", "MENET", "Edges, textures and contents as tasks of one network."),
+        ("11_balancing_tasks", "Balancing tasks", "Weights for several losses, by loss and by gradient."),
+        ("12_loss_lab", "Loss lab", "Any weighted sum of losses, on any network."),
+        ("13_network_lab", "Network lab", "Take blocks out, put others in, and count what they cost."),
+        ("14_train", "Train", "Any recipe, at any scale, from a notebook or from the command line."),
+        ("15_ablation_studies", "Ablation studies", "The papers' tables, run again."),
+        ("16_leaderboard", "Leaderboard", "All networks, all sets, one protocol each."),
+        ("17_beyond_one_machine", "Beyond one machine", "Several GPUs, several machines, one command."),
+    )
+)
+
+
+def existing(folder: Path) -> list[Entry]:
+    """The notebooks of the series that are in `folder`, in order."""
+    return [entry for entry in SERIES if (folder / entry.file).is_file()]
+
+
+def contents(entries: Iterable[Entry], prefix: str = "") -> str:
+    """The table of contents in Markdown; `prefix` leads from where it stands to the notebooks."""
+    rows = (f"| [{entry.heading}]({prefix}{entry.file}) | {entry.promise} |" for entry in entries)
+    return "\n".join(("", "| notebook | what it shows |", "|---|---|", *rows, ""))
+
+
+def navigation(entry: Entry, entries: list[Entry], seconds: int | None) -> str:
+    """The line of links under a notebook's title.
+
+    Args:
+        entry: the notebook; `entries`: those that exist, in order, it among them.
+        seconds: the CPU time that it takes.
+    """
+    place = entries.index(entry)
+    before, after = entries[place - 1 : place], entries[place + 1 : place + 2]
+    parts = [f"← [{other.heading}]({other.file})" for other in before]
+    parts += ["[contents](../README.md#the-series)"]
+    parts += [f"[{other.heading}]({other.file}) →" for other in after]
+    parts += [f"{duration(seconds)} of CPU time"] if seconds else []
+    return " | ".join(parts)
+
+
+def duration(seconds: int) -> str:
+    """A time as a reader wants it: 40 s, 3 min."""
+    return f"{seconds} s" if seconds < 100 else f"{round(seconds / 60)} min"
+
+
+def fill(text: str, name: str, content: str) -> str:
+    """`text` with `content` between the marks of the generated part `name`, where it has them."""
+    marks = rf"(<!-- {name} -->).*?(<!-- /{name} -->)"
+    return re.sub(marks, lambda match: f"{match[1]}\n{content}\n{match[2]}", text, flags=re.DOTALL)
+
+
+def filled(notebook: nbformat.NotebookNode, entry: Entry, entries: list[Entry]) -> bool:
+    """Bring the generated parts of a notebook up to date; whether that changed it."""
+    seconds = notebook.metadata.get("derainlib", {}).get("cpu_seconds")
+    changed = False
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            source = fill(cell.source, NAVIGATION, navigation(entry, entries, seconds))
+            source = fill(source, CONTENTS, contents(entries))
+            changed |= source != cell.source
+            cell.source = source
+    return changed

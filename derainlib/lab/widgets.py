@@ -1,0 +1,355 @@
+"""Live demonstrations: one mechanism for every widget of every notebook.
+
+A control changes → a pure function of the controls' values draws a picture → its PNG bytes become the value
+of an image widget. Nothing is printed and nothing is captured, so no exception is swallowed on the way; it
+works on whichever thread JupyterLab runs the callback; and the text form of a demonstration does not change
+from run to run.
+
+Creating a demonstration moves each control through that very path and back again: a broken callback stops the
+cell that creates it, in a notebook that is only executed as in one that is used. The pictures seen on the way
+become the filmstrip that a page without a kernel shows.
+
+    demo(draw, angle=slider(-60, 60, 10, step=5, label="angle (°)"), style=choice(["light", "heavy"]))
+"""
+
+import base64
+import html
+import io
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+
+import ipywidgets
+import numpy as np
+import torch
+from IPython.display import display
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from derainlib.errors import DerainError
+from derainlib.lab import figures
+
+_DRAWING = threading.Lock()  # Matplotlib is not made for two threads at once, and JupyterLab may use several
+_LIVE = "application/vnd.jupyter.widget-view+json"
+_REMEMBERED = 64  # pictures that a demonstration keeps, so that moving back costs nothing
+_QUICK = 0.15  # seconds; a picture drawn faster follows the mouse, a slower one waits for its release
+
+
+def slider(low: float, high: float, value: float, step: float = 1, label: str = "") -> ipywidgets.Widget:
+    """A slider from `low` to `high`; over whole numbers if `low`, `high`, `value` and `step` all are.
+
+    Args:
+        low, high: the ends, both included.
+        value: where it stands at first.
+        step: between two positions.
+        label: its name for the reader, with the unit; the name of the argument where left out.
+    """
+    whole = all(isinstance(number, int) for number in (low, high, value, step))
+    kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+    return kind(value=value, min=low, max=high, step=step, description=label)
+
+
+def choice(options: Sequence | Mapping[str, object], value=None, label: str = "") -> ipywidgets.Dropdown:
+    """A list to choose from; a mapping leads from what the reader sees to what the function gets."""
+    values = list(options.values() if isinstance(options, Mapping) else options)
+    return ipywidgets.Dropdown(options=options, value=values[0] if value is None else value, description=label)
+
+
+def switch(value: bool = False, label: str = "") -> ipywidgets.Checkbox:
+    """A box to tick."""
+    return ipywidgets.Checkbox(value=value, description=label, indent=False)
+
+
+class Demo:
+    """A picture that follows its controls, and that leaves a filmstrip where no kernel runs.
+
+    Args:
+        function: called with the value of each control by name; returns a figure, a Pillow image, an image
+            tensor, or PNG bytes. It must be pure, the same values give the same picture: whatever is random
+            comes from a generator that the function itself seeds.
+        controls: by argument name: made by `slider`, `choice`, `switch`, or any ipywidget with a `value`.
+        film: the control whose values the filmstrip shows (the first one where left out), or a mapping from
+            its name to the values.
+        gradients: the function differentiates; else it runs in inference mode.
+        below: further widgets, under the picture.
+
+    Raises:
+        DerainError: no control, `film` names none, or its values never move it.
+        Exception: whatever `function` raises while the controls are tried.
+
+    Attributes:
+        controls: the widgets by name; setting a `value` moves the picture.
+        strip: the PNG file of the filmstrip.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., object],
+        controls: Mapping[str, ipywidgets.Widget],
+        film: str | Mapping[str, Sequence] | None = None,
+        gradients: bool = False,
+        below: Sequence[ipywidgets.Widget] = (),
+    ):
+        self.function, self.controls, self.gradients = function, dict(controls), gradients
+        filmed, values = self._filmed(film)
+        self._seen: dict[tuple, bytes] = {}
+        natural = ipywidgets.Layout(max_width="100%", align_self="flex-start")
+        self._image = ipywidgets.Image(format="png", layout=natural)
+        self._message = ipywidgets.HTML()
+        for name, control in self.controls.items():
+            _dress(control, name)
+            control.observe(self._follow, names="value")
+        started = time.perf_counter()
+        self._draw()
+        quick = time.perf_counter() - started < _QUICK
+        for control in self.controls.values():
+            if control.has_trait("continuous_update"):
+                control.continuous_update = quick
+        for name in self.controls.keys() - {filmed}:
+            self._move(name, [value for value in _positions(self.controls[name]) if value != self.values[name]][:1])
+        self.strip = figures.filmstrip(*zip(*self._move(filmed, values), strict=True))
+        row = ipywidgets.Box([*self.controls.values()], layout=ipywidgets.Layout(flex_flow="row wrap"))
+        self._box = ipywidgets.VBox([row, self._message, self._image, *below])
+
+    @property
+    def picture(self) -> bytes:
+        """The PNG file shown at present."""
+        return self._image.value
+
+    @property
+    def values(self) -> dict[str, object]:
+        """The present value of each control."""
+        return {name: control.value for name, control in self.controls.items()}
+
+    def __repr__(self) -> str:
+        return f"Demo({'; '.join(f'{name}: {_range(control)}' for name, control in self.controls.items())})"
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, object]:
+        live = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
+        return {"text/plain": repr(self), "image/png": base64.b64encode(self.strip).decode(), _LIVE: live}
+
+    def _follow(self, change) -> None:
+        """Redraw. An exception is shown and raised: Jupyter only logs what a browser's message causes."""
+        try:
+            self._draw()
+        except Exception as error:
+            self._message.value = f"<b>{type(error).__name__}:</b> {html.escape(str(error))}"
+            raise
+        self._message.value = ""
+
+    def _draw(self) -> None:
+        with _DRAWING:
+            values = self.values
+            key = tuple(values.values()) if all(map(_hashable, values.values())) else None
+            data = self._seen.get(key)
+            if data is None:
+                with torch.inference_mode(not self.gradients), torch.set_grad_enabled(self.gradients):
+                    data = figures.png(self.function(**values), limit=None)
+            if key is not None:
+                self._seen[key] = data
+                if len(self._seen) > _REMEMBERED:
+                    del self._seen[next(iter(self._seen))]
+            self._image.value = data
+
+    def _move(self, name: str, values: Sequence) -> list[tuple[bytes, str]]:
+        """Take a control along `values` and back, as a reader would; return pictures and captions."""
+        control, seen = self.controls[name], []
+        start = control.value
+        if all(value == start for value in values):
+            raise DerainError(f"nothing moves {name}: give it two positions, or the filmstrip other values")
+        for value in values:
+            control.value = value
+            seen.append((self.picture, f"{control.description}: {_written(control)}"))
+        control.value = start
+        return seen
+
+    def _filmed(self, film: str | Mapping[str, Sequence] | None) -> tuple[str, Sequence]:
+        if not self.controls:
+            raise DerainError("a demonstration without controls: show its figure instead")
+        name = next(iter(film if isinstance(film, Mapping) else self.controls)) if not isinstance(film, str) else film
+        if name not in self.controls:
+            raise DerainError(f"film names no control: {name!r} is not among {', '.join(self.controls)}")
+        return name, film[name] if isinstance(film, Mapping) else _positions(self.controls[name])
+
+
+def demo(
+    function: Callable[..., object],
+    film: str | Mapping[str, Sequence] | None = None,
+    gradients: bool = False,
+    below: Sequence[ipywidgets.Widget] = (),
+    **controls: ipywidgets.Widget,
+) -> Demo:
+    """A live demonstration, its controls given by the names of the function's arguments: see `Demo`."""
+    return Demo(function, controls, film, gradients, below)
+
+
+def before_after(
+    before: Tensor | np.ndarray,
+    after: Tensor | np.ndarray,
+    names: tuple[str, str] = ("rainy", "derained"),
+    save_as: str | None = None,
+) -> Demo:
+    """Two versions of a photograph, and a slider that uncovers one under the other.
+
+    Args:
+        before, after: (3, H, W) or a batch of one, in [0, 1], of equal size.
+        names: what is left and right of the line.
+        save_as: the file under which a link offers `after` for download; no link where left out.
+
+    Raises:
+        DerainError: the sizes differ.
+    """
+    left, right = _image(before), _image(after)
+    if left.size != right.size:
+        raise DerainError(f"{left.size} and {right.size} pixels: give two versions of one photograph")
+
+    def split(position: int) -> Image.Image:
+        cut = round(left.width * position / 100)
+        both = right.copy()
+        both.paste(left.crop((0, 0, cut, left.height)), (0, 0))
+        ImageDraw.Draw(both).line([(cut, 0), (cut, left.height)], fill="white", width=max(2, left.width // 250))
+        return both
+
+    position = slider(0, 100, 50, label=f"{names[0]} | {names[1]} (%)")
+    below = [download(after, save_as)] if save_as else []
+    return demo(split, film={"position": (100, 50, 0)}, below=below, position=position)
+
+
+def download(image: Tensor | np.ndarray, name: str) -> ipywidgets.HTML:
+    """A link that saves an image to the reader's own machine; for `below` of a demonstration.
+
+    Args:
+        image: (3, H, W) or a batch of one, in [0, 1].
+        name: of the file, ending with .png or .jpg.
+
+    Raises:
+        DerainError: another ending.
+    """
+    kind = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}.get(PurePath(name).suffix.lower())
+    if kind is None:
+        raise DerainError(f"{name!r} cannot be offered for download: end its name with .png or .jpg")
+    data = base64.b64encode(_file(image, kind)).decode()
+    return ipywidgets.HTML(f'<a download="{html.escape(name)}" href="data:image/{kind};base64,{data}">save {name}</a>')
+
+
+def upload(function: Callable[[Tensor], object], example: Tensor) -> Demo:
+    """A button to bring a photograph of one's own; below it, what `function` makes of it.
+
+    Args:
+        function: from an image (1, 3, H, W) in [0, 1] to a figure or an image.
+        example: (3, H, W) or a batch of one: the photograph until another is chosen.
+    """
+    from derainlib import images
+
+    content = _file(example, "png")
+    # What the button holds after a file was chosen: trying the demonstration out takes the example the same
+    # way.
+    chosen = {
+        "name": "the example",
+        "type": "image/png",
+        "size": len(content),
+        "content": memoryview(content),
+    }
+    chosen["last_modified"] = datetime.fromtimestamp(0, UTC)
+
+    def process(photograph: tuple) -> object:
+        file = (photograph or (chosen,))[0]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, PurePath(file["name"]).name)
+            path.write_bytes(file["content"])
+            return function(images.read(path)[None])
+
+    wide = ipywidgets.Layout(width="max-content")
+    button = ipywidgets.FileUpload(accept="image/*", description="your photograph", layout=wide)
+    return demo(process, film={"photograph": [(chosen,)]}, photograph=button)
+
+
+class LiveCurve:
+    """Watches a training run: called with each record, it redraws curves under the cell, at most once a
+    second.
+
+    Args:
+        keys: the numbers of a record to draw, each in axes of its own; a record without one is skipped there.
+        every: seconds between two drawings.
+    """
+
+    def __init__(self, keys: Sequence[str] = ("loss", "psnr"), every: float = 1.0):
+        self.keys, self.every = tuple(keys), every
+        self.records: list[dict[str, float]] = []
+        self._handle = None
+        self._drawn = -float("inf")
+
+    def __call__(self, record: Mapping[str, float]) -> None:
+        """Take a record: "step" and some of the keys, by name."""
+        self.records.append(dict(record))
+        if time.monotonic() - self._drawn >= self.every:
+            self.finish()
+
+    def finish(self) -> None:
+        """Draw every record seen so far; the last drawing is what the notebook stores."""
+        size = (4 * len(self.keys), 2.8)
+        picture, axes = figures.canvas(1, len(self.keys), size, f"{', '.join(self.keys)} over steps", squeeze=False)
+        for ax, key in zip(axes[0], self.keys, strict=True):
+            points = [(record["step"], record[key]) for record in self.records if key in record]
+            figures.lines({key: ([step for step, _ in points], [value for _, value in points])}, "step", key, ax=ax)
+        if self._handle is None:
+            self._handle = display(picture, display_id=True)
+        else:
+            self._handle.update(picture)
+        self._drawn = time.monotonic()
+
+
+def _dress(control: ipywidgets.Widget, name: str) -> None:
+    control.description = control.description or name.replace("_", " ")
+    if control.has_trait("style") and control.style.has_trait("description_width"):
+        control.style.description_width = "initial"
+
+
+def _positions(control: ipywidgets.Widget) -> list:
+    """Values that show what a control does: five along a slider, the first six of a list, off and on."""
+    if isinstance(control, ipywidgets.IntSlider | ipywidgets.FloatSlider):
+        steps = round((control.max - control.min) / control.step)
+        ends = sorted({round(steps * part / 4) for part in range(5)})
+        return [type(control.value)(control.min + control.step * step) for step in ends]
+    if isinstance(control, ipywidgets.Dropdown):
+        return [value for _, value in control._options_full][:6]
+    if isinstance(control, ipywidgets.Checkbox):
+        return [False, True]
+    raise DerainError(f"{type(control).__name__} has no known positions: name some in `film`")
+
+
+def _range(control: ipywidgets.Widget) -> str:
+    if control.has_trait("max"):
+        return f"{control.min:g} … {control.max:g}"
+    if isinstance(control, ipywidgets.Dropdown):
+        return ", ".join(label for label, _ in control._options_full)
+    return {ipywidgets.Checkbox: "off, on", ipywidgets.FileUpload: "a file"}.get(type(control), "any")
+
+
+def _written(control: ipywidgets.Widget) -> str:
+    if isinstance(control, ipywidgets.FileUpload):
+        return control.value[0]["name"]
+    if isinstance(control, ipywidgets.Checkbox):
+        return "on" if control.value else "off"
+    return control.label if isinstance(control, ipywidgets.Dropdown) else f"{control.value:g}"
+
+
+def _hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _image(image: Tensor | np.ndarray) -> Image.Image:
+    return Image.fromarray((figures.pixels(image) * 255).round().astype(np.uint8)).convert("RGB")
+
+
+def _file(image: Tensor | np.ndarray, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    _image(image).save(buffer, format=kind, quality=95)
+    return buffer.getvalue()

@@ -1,0 +1,123 @@
+"""Figures: small, labelled, of one look, drawn without pyplot."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from derainlib.errors import DerainError
+from derainlib.lab import figures
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    ("shape", "result"),
+    [
+        ((3, 4, 5), (4, 5, 3)),
+        ((1, 3, 4, 5), (4, 5, 3)),
+        ((1, 4, 5), (4, 5)),
+        ((1, 1, 4, 5), (4, 5)),
+        ((4, 5), (4, 5)),
+        ((4, 5, 3), (4, 5, 3)),
+    ],
+)
+def test_pixels_have_the_shape_that_is_drawn(shape, result):
+    assert figures.pixels(torch.zeros(shape)).shape == result
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 4, 5), (2, 3, 4, 5)])
+def test_pixels_refuse_what_is_no_image(shape):
+    with pytest.raises(DerainError, match="cannot be shown"):
+        figures.pixels(torch.zeros(shape))
+
+
+def test_pixels_keep_channels_and_clamp():
+    image = torch.zeros(3, 1, 2)
+    image[0, 0, 1], image[1, 0, 0] = 2.0, -1.0
+    np.testing.assert_array_equal(figures.pixels(image), [[[0, 0, 0], [1, 0, 0]]])
+    np.testing.assert_allclose(figures.pixels(np.array([[51, 255]], np.uint8)), [[0.2, 1.0]])
+
+
+def test_png_of_an_image_has_its_pixels():
+    image = torch.rand(3, 7, 9)
+    back = np.asarray(opened(figures.png(image, limit=None)), dtype=np.float32) / 255
+    np.testing.assert_allclose(back, image.permute(1, 2, 0), atol=0.5 / 255 + 1e-6)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(2000, 100_000), st.integers(20, 300), st.integers(20, 300))
+def test_png_fits_the_limit(limit, height, width):
+    noise = torch.rand(3, height, width, generator=torch.Generator().manual_seed(height))
+    data = figures.png(noise, limit)
+    assert len(data) <= limit
+    assert opened(data).format == "PNG"
+
+
+def test_small_png_is_left_as_it_is():
+    data = figures.png(torch.zeros(3, 8, 8))
+    assert figures.png(data) is data
+
+
+def test_same_figure_gives_same_bytes():
+    first, second = (figures.png(figures.show(torch.ones(3, 20, 20) / 2, ["grey"])) for _ in range(2))
+    assert first == second
+
+
+def test_show_accepts_mapping_batch_and_list():
+    image = torch.zeros(3, 8, 8)
+    assert repr(figures.show({"one": image, "two": image})) == "Picture(one | two)"
+    assert len(figures.show(torch.zeros(5, 3, 8, 8)).axes) == 5
+    assert len(figures.show([image] * 3, ["a", "b", "c"], columns=2).axes) == 4
+    with pytest.raises(DerainError, match="1 titles for 2 images"):
+        figures.show([image, image], ["one"])
+
+
+def test_grid_names_rows_and_columns():
+    image = torch.zeros(1, 8, 8)
+    figure = figures.grid({"SRN": [image, image], "BRN": [image, image]}, ["t = 1", "t = 6"])
+    assert [ax.get_ylabel() for ax in figure.axes[::2]] == ["SRN", "BRN"]
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["t = 1", "t = 6"]
+    with pytest.raises(DerainError, match="same number in every row"):
+        figures.grid({"SRN": [image, image], "BRN": [image]})
+
+
+@pytest.mark.parametrize(("signed", "limits"), [(True, (-3, 3)), (False, (0, 3))])
+def test_heat_has_a_labelled_bar_and_symmetric_colours(signed, limits):
+    figure, ax = figures.canvas()
+    figures.heat(ax, torch.tensor([[-3.0, 1.0]]), "error", "difference (dB)", signed)
+    assert ax.images[0].get_clim() == limits
+    assert figure.axes[1].get_ylabel() == "difference (dB)"
+
+
+def test_lines_are_labelled():
+    figure = figures.lines({"a": ([1, 2], [3, 4]), "b": ([1, 2], [4, 3])}, "step", "PSNR (dB)")
+    (ax,) = figure.axes
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "PSNR (dB)")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_filmstrip_holds_every_frame_under_its_caption():
+    colours = [(1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0)]
+    frames = [figures.png(torch.tensor(colour)[:, None, None].expand(3, 40, 40)) for colour in colours]
+    strip = np.asarray(opened(figures.filmstrip(frames, ["r", "g", "b"])).convert("RGB"))
+    assert strip.shape == (60, 136, 3)
+    for number, colour in enumerate(colours):
+        np.testing.assert_allclose(strip[40, 20 + 48 * number] / 255, colour, atol=0.02)
+
+
+def test_figure_shows_itself_without_pyplot():
+    code = (
+        "import sys; from derainlib.lab import figures; f = figures.show({'grey': [[0.5] * 8] * 8});"
+        "print(sorted(f._repr_mimebundle_())); import matplotlib._pylab_helpers as h; print(len(h.Gcf.figs))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines() == ["['image/png', 'text/plain']", "0"]

@@ -1,0 +1,243 @@
+"""Demonstrations: pictures follow controls, a filmstrip stays, and no exception is lost."""
+
+import base64
+import io
+import threading
+from datetime import UTC, datetime
+
+import ipywidgets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from derainlib.errors import DerainError, ImageError
+from derainlib.lab import widgets
+from derainlib.lab.widgets import choice, demo, slider, switch
+
+
+def shade(level: float) -> torch.Tensor:
+    return torch.full((3, 16, 16), float(level))
+
+
+def level(data: bytes) -> float:
+    """The shade of a picture."""
+    return np.asarray(Image.open(io.BytesIO(data)), dtype=float).mean() / 255
+
+
+def move(control: ipywidgets.Widget, value) -> None:
+    """What the kernel does when the browser moves a control."""
+    control.set_state({"value": value})
+
+
+def test_picture_follows_the_control():
+    live = demo(shade, level=slider(0.0, 1.0, 0.2, step=0.2))
+    assert level(live.picture) == pytest.approx(0.2)
+    move(live.controls["level"], 0.8)
+    assert level(live.picture) == pytest.approx(0.8)
+
+
+def test_controls_stand_where_they_were_after_trying():
+    live = demo(
+        lambda level, name, invert: shade(level),
+        level=slider(0.0, 1.0, 0.4, step=0.2),
+        name=choice({"first": 1, "second": 2}, value=2),
+        invert=switch(True),
+    )
+    assert live.values == {"level": 0.4, "name": 2, "invert": True}
+    assert level(live.picture) == pytest.approx(0.4)
+
+
+def test_text_is_stable_and_page_has_a_picture():
+    live = demo(
+        lambda level, name, on: shade(level),
+        level=slider(0.0, 1.0, 0.5, step=0.1),
+        name=choice("ab"),
+        on=switch(),
+    )
+    data = live._repr_mimebundle_()
+    assert data["text/plain"] == "Demo(level: 0 … 1; name: a, b; on: off, on)"
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).format == "PNG"
+    assert "application/vnd.jupyter.widget-view+json" in data
+
+
+def test_filmstrip_shows_the_values_asked_for():
+    live = demo(shade, film={"level": [0.0, 1.0]}, level=slider(0.0, 1.0, 0.5, step=0.1))
+    strip = np.asarray(Image.open(io.BytesIO(live.strip)).convert("L"), dtype=float) / 255
+    assert strip.shape == (36, 40)
+    assert strip[28, 8] == pytest.approx(0, abs=0.02)
+    assert strip[28, 32] == pytest.approx(1, abs=0.02)
+
+
+def test_every_control_is_tried():
+    seen = []
+
+    def note(a, b, c):
+        seen.append((a, b, c))
+        return shade(0)
+
+    demo(note, a=slider(0, 4, 2), b=choice(["x", "y"]), c=switch())
+    assert {a for a, _, _ in seen} == {0, 1, 2, 3, 4}
+    assert {b for _, b, _ in seen} == {"x", "y"}
+    assert {c for _, _, c in seen} == {False, True}
+    assert len(seen) == len(set(seen)) == 7  # nothing is drawn twice
+
+
+@pytest.mark.parametrize("name", ["a", "b", "c"])
+def test_exception_in_a_callback_reaches_the_cell(name):
+    first = {"a": 2, "b": "x", "c": False}
+
+    def fails(**values):
+        if values[name] != first[name]:
+            raise RuntimeError("broken")
+        return shade(0)
+
+    with pytest.raises(RuntimeError, match="broken"):
+        demo(fails, a=slider(0, 4, 2), b=choice(["x", "y"]), c=switch())
+
+
+def test_exception_in_a_live_session_is_shown_and_goes_away():
+    def fails_at_three(level):
+        if level == 3:
+            raise ValueError("too <much> rain")
+        return shade(level / 10)
+
+    live = demo(fails_at_three, film={"level": [0, 5]}, level=slider(0, 5, 1))
+    with pytest.raises(ValueError, match="too <much> rain"):
+        move(live.controls["level"], 3)
+    assert live._message.value == "<b>ValueError:</b> too &lt;much&gt; rain"
+    move(live.controls["level"], 4)
+    assert live._message.value == ""
+    assert level(live.picture) == pytest.approx(0.4, abs=0.01)
+
+
+def test_function_runs_in_inference_mode_on_any_thread():
+    modes = []
+
+    def note(level):
+        modes.append((torch.is_inference_mode_enabled(), torch.is_grad_enabled()))
+        return shade(level)
+
+    live = demo(note, film={"level": [0.0, 1.0]}, level=slider(0.0, 1.0, 0.5, step=0.1))
+    other = threading.Thread(target=move, args=(live.controls["level"], 0.7))
+    other.start()
+    other.join()
+    assert modes == [(True, False)] * 4
+    assert level(live.picture) == pytest.approx(0.7, abs=0.01)
+
+
+def test_gradients_where_asked_for():
+    def slope(level):
+        x = torch.full((3, 16, 16), level, requires_grad=True)
+        (x**2).sum().backward()
+        return x.grad / 2
+
+    live = demo(slope, gradients=True, level=slider(0.0, 1.0, 0.6, step=0.2))
+    assert level(live.picture) == pytest.approx(0.6)
+    with pytest.raises(RuntimeError):
+        demo(slope, level=slider(0.0, 1.0, 0.6, step=0.2))
+
+
+def test_threads_draw_one_after_the_other():
+    inside, most = [], []
+
+    def slow(level):
+        inside.append(level)
+        most.append(len(inside))
+        threading.Event().wait(0.01)
+        inside.remove(level)
+        return shade(level / 100)
+
+    live = demo(slow, film={"level": [0, 100]}, level=slider(0, 100, 50))
+    threads = [threading.Thread(target=move, args=(live.controls["level"], value)) for value in range(10, 20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "without controls"),
+        ({"film": "other", "level": slider(0, 1, 0)}, "'other' is not among level"),
+        ({"level": slider(1, 1, 1)}, "nothing moves level"),
+        ({"level": choice(["only"])}, "nothing moves level"),
+        ({"level": ipywidgets.Text("x")}, "Text has no known positions"),
+    ],
+)
+def test_useless_demonstration_is_refused(options, message):
+    with pytest.raises(DerainError, match=message):
+        demo(lambda level: shade(0), **options)
+
+
+def test_slider_is_whole_only_where_everything_is():
+    assert isinstance(slider(0, 4, 2), ipywidgets.IntSlider)
+    assert isinstance(slider(0, 4, 2, step=0.5), ipywidgets.FloatSlider)
+
+
+def test_before_after_uncovers_one_under_the_other():
+    live = widgets.before_after(shade(0.0), shade(1.0), save_as="dry.png")
+    move(live.controls["position"], 25)
+    row = np.asarray(Image.open(io.BytesIO(live.picture)))[5, :, 0]
+    np.testing.assert_array_equal(row[:3], 0)
+    np.testing.assert_array_equal(row[7:], 255)
+    with pytest.raises(DerainError, match="two versions of one photograph"):
+        widgets.before_after(shade(0), torch.zeros(3, 8, 8))
+
+
+def test_download_holds_the_image():
+    link = widgets.download(shade(0.6), "dry.png").value
+    data = base64.b64decode(link.split("base64,")[1].split('"')[0])
+    assert level(data) == pytest.approx(0.6)
+    assert 'download="dry.png"' in link
+    with pytest.raises(DerainError, match=r"\.png or \.jpg"):
+        widgets.download(shade(0.6), "dry.exe")
+
+
+def uploaded(content: bytes, name: str = "mine.png") -> tuple:
+    """What the button holds after a file was chosen."""
+    file = {"name": name, "type": "", "size": len(content), "content": memoryview(content)}
+    return ({**file, "last_modified": datetime.fromtimestamp(0, UTC)},)
+
+
+def test_upload_takes_the_example_then_the_readers_photograph():
+    live = widgets.upload(lambda image: image / 2, example=shade(0.4))
+    assert repr(live) == "Demo(photograph: a file)"
+    assert level(live.picture) == pytest.approx(0.2, abs=0.01)
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 30), (255, 255, 255)).save(buffer, format="PNG")
+    live.controls["photograph"].value = uploaded(buffer.getvalue())
+    assert level(live.picture) == pytest.approx(0.5, abs=0.01)
+
+
+def test_upload_says_what_is_wrong_with_a_file():
+    live = widgets.upload(lambda image: image, example=shade(0.4))
+    with pytest.raises(ImageError):
+        live.controls["photograph"].value = uploaded(b"no image", "../../notes.txt")
+    assert "ImageError" in live._message.value
+    assert "notes.txt" in live._message.value
+
+
+def test_live_curve_draws_at_most_once_a_second(monkeypatch):
+    now, drawn = [0.0], []
+    monkeypatch.setattr(widgets.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(widgets, "display", lambda figure, display_id: drawn.append(figure) or Handle(drawn))
+    curve = widgets.LiveCurve(("loss",))
+    for step in range(10):
+        now[0] = step * 0.3
+        curve({"step": step, "loss": 1 / (step + 1)})
+    assert len(drawn) == 3  # at 0.0, 1.2 and 2.4 s
+    curve({"step": 10, "psnr": 30.0})
+    curve.finish()
+    (line,) = drawn[-1].axes[0].lines
+    assert line.get_xdata().tolist() == list(range(10))
+    assert {repr(figure) for figure in drawn} == {"Picture(loss over steps)"}
+
+
+class Handle:
+    """Stands in for the handle of a displayed output."""
+
+    def __init__(self, drawn: list):
+        self.update = drawn.append

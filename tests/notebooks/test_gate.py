@@ -1,0 +1,125 @@
+"""Every stored notebook has the form that a reader needs, and the gate that says so refuses what has not."""
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+
+from derainlib.lab import gate, series
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+
+
+def test_notebook_has_nothing_wrong(notebook):
+    assert gate.problems(notebook) == []
+
+
+def test_readme_lists_the_notebooks_that_exist():
+    readme = (FOLDER.parent / "README.md").read_text()
+    assert f"<!-- {series.CONTENTS} -->" in readme
+    assert series.fill(readme, series.CONTENTS, series.contents(series.existing(FOLDER), "notebooks/")) == readme
+
+
+def strip(notebook: NotebookNode) -> None:
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+
+
+def test_stripped_notebook_is_refused(notebook, tmp_path):
+    stripped = nbformat.read(notebook, as_version=4)
+    strip(stripped)
+    nbformat.write(stripped, tmp_path / notebook.name)
+    problems = gate.problems(tmp_path / notebook.name)
+    assert any("not run" in problem for problem in problems)
+    assert any("a test would be empty" in problem for problem in problems)
+
+
+def test_published_notebook_passes(published):
+    assert gate.problems(published) == []
+    assert gate.compared(nbformat.read(published, as_version=4)) == 6
+
+
+def test_name_outside_the_series_is_refused(published, tmp_path):
+    other = tmp_path / "99_other.ipynb"
+    other.write_bytes(published.read_bytes())
+    assert "not in the series" in gate.problems(other)[0]
+
+
+def add_code(source: str = "1", count: int | None = 7, **output) -> Callable[[NotebookNode], None]:
+    """Puts a code cell at the end; `output` is one of its outputs."""
+    outputs = [new_output(**output)] if output else []
+    return lambda notebook: notebook.cells.append(new_code_cell(source, execution_count=count, outputs=outputs))
+
+
+def stream(text: str, name: str = "stdout") -> Callable[[NotebookNode], None]:
+    return add_code(output_type="stream", name=name, text=text)
+
+
+def shown(**data: str) -> Callable[[NotebookNode], None]:
+    return add_code(output_type="display_data", data={kind.replace("__", "/"): text for kind, text in data.items()})
+
+
+def replace(old: str, new: str = "") -> Callable[[NotebookNode], None]:
+    def change(notebook: NotebookNode) -> None:
+        cells = [cell for cell in notebook.cells if old in cell.source]
+        assert cells
+        for cell in cells:
+            cell.source = cell.source.replace(old, new)
+
+    return change
+
+
+def drop_pictures(notebook: NotebookNode) -> None:
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop("image/png", None)
+
+
+DAMAGES = {
+    "stripped": (strip, "a test would be empty"),
+    "a cell not run": (add_code(count=None), "not run"),
+    "an empty cell": (add_code(""), "is empty"),
+    "a long cell": (add_code("x = 1\n" * 41), "41 lines"),
+    "long cells": (lambda n: [add_code("x = 1\n" * 13)(n) for _ in range(20)], "the median code cell"),
+    "a path in the code": (add_code("open('/home/somebody/x')"), "names a path"),
+    "a path in an output": (stream("saved to /tmp/x.png"), "shows a path"),
+    "an address": (stream("<object at 0x7f0123456789>"), "memory address"),
+    "stderr": (stream("a warning", "stderr"), "writes to stderr"),
+    "an error": (add_code(output_type="error", ename="E", evalue="", traceback=[]), "raised E"),
+    "no picture": (drop_pictures, "no picture among the first five cells"),
+    "a demo without its picture": (shown(text__plain="Demo(x: 0 … 1)"), "widget without a picture"),
+    "a bare widget": (
+        add_code(output_type="display_data", data={"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}),
+        "widget without a picture",
+    ),
+    "a large picture": (
+        shown(image__png=base64.b64encode(bytes(100_001)).decode()),
+        "stores a picture of 100 kB",
+    ),
+    "widget state": (lambda n: n.metadata.update(widgets={}), "metadata.widgets"),
+    "another kernel": (lambda n: n.metadata.kernelspec.update(name="mine"), "not python3"),
+    "no measured time": (lambda n: n.metadata.pop("derainlib"), "CPU time was not measured"),
+    "no title": (replace("# 01 · The rain model", "# Rain"), "not the title"),
+    "no need": (replace("**You need**"), "lacks **You need**"),
+    "no summary": (replace("## Summary"), "no heading '## Summary'"),
+    "old links": (replace("[contents]", "[content]"), "out of date"),
+    "no code": (lambda n: n.update(cells=[new_markdown_cell("# x")]), "there is no code"),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGES.values(), ids=DAMAGES)
+def test_damage_is_found(copy, damage, message):
+    notebook = nbformat.read(copy, as_version=4)
+    damage(notebook)
+    nbformat.write(notebook, copy)
+    assert any(message in problem for problem in gate.problems(copy))
+
+
+def test_new_neighbour_makes_links_out_of_date(copy):
+    (copy.parent / "02_data_and_metrics.ipynb").touch()
+    assert "its links or its table of contents are out of date" in gate.problems(copy)
