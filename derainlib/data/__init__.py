@@ -1,0 +1,9 @@
+"""Data: pairs of rainy and clean photographs, from folders that people have or made on the spot.
+
+- `pairs`: folders in the layouts of the public sets, read as `Pair`s
+- `catalogue`: the public sets, where they are, what they must contain, the traps in them
+- `audit`: mismatched pairs, duplicates, photographs that two sets share
+- `samples`: the pictures that come with the repository, scikit-image's photographs, drawn streets
+- `synthetic`: rain on clean photographs, drawn when it is needed
+- `holdout`: the fixed test images that every network is scored on
+"""
