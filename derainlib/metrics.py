@@ -57,9 +57,7 @@ class Protocol:
         if self.channel not in ("rgb", "y"):
             raise DerainError(f"protocol {self.name}: channel is 'rgb' or 'y', not {self.channel!r}")
         if self.quantise not in ("none", "round", "truncate"):
-            raise DerainError(
-                f"protocol {self.name}: quantise is 'none', 'round' or 'truncate', not {self.quantise!r}"
-            )
+            raise DerainError(f"protocol {self.name}: quantise is 'none', 'round' or 'truncate', not {self.quantise!r}")
         if self.round_y and self.channel != "y":
             raise DerainError(f"protocol {self.name}: round_y needs channel='y'")
 
@@ -299,9 +297,7 @@ def _check_images(estimate: Tensor, truth: Tensor) -> None:
     if estimate.shape != truth.shape:
         raise ImageError(f"estimate {tuple(estimate.shape)} and truth {tuple(truth.shape)} differ in shape")
     if truth.ndim != 4 or truth.shape[1] != 3 or truth.numel() == 0:
-        raise ImageError(
-            f"images are (N, 3, H, W), not {tuple(truth.shape)}; pass a single one as image[None]"
-        )
+        raise ImageError(f"images are (N, 3, H, W), not {tuple(truth.shape)}; pass a single one as image[None]")
     for name, image in (("estimate", estimate), ("truth", truth)):
         if not image.is_floating_point():
             raise ImageError(f"the {name} holds {image.dtype}; divide 8-bit images by 255")
@@ -324,6 +320,4 @@ def _check_window(a: Tensor, b: Tensor, window: int, sigma: float, padding: str,
     smallest = {"valid": window, "reflect": window // 2 + 1, "zero": 1}[padding]
     if min(a.shape[-2:]) < smallest:
         found = f"{a.shape[-2]}x{a.shape[-1]}"
-        raise ImageError(
-            f"SSIM with {padding!r} padding needs {smallest}x{smallest} pixels; this image has {found}"
-        )
+        raise ImageError(f"SSIM with {padding!r} padding needs {smallest}x{smallest} pixels; this image has {found}")

@@ -44,10 +44,7 @@ def loop_ssim(a: np.ndarray, b: np.ndarray, window: int, sigma: float) -> np.nda
     """Wang et al.'s formula pixel by pixel over one channel with zeros around it, moments as defined."""
     half = window // 2
     weights = np.array(
-        [
-            [math.exp(-(x * x + y * y) / (2 * sigma**2)) for x in range(-half, half + 1)]
-            for y in range(-half, half + 1)
-        ]
+        [[math.exp(-(x * x + y * y) / (2 * sigma**2)) for x in range(-half, half + 1)] for y in range(-half, half + 1)]
     )
     weights /= weights.sum()
     a, b = np.pad(a, half), np.pad(b, half)
@@ -81,9 +78,7 @@ class TestLuma:
     def test_agrees_with_scikit_image(self, photo):
         from skimage.color import rgb2ycbcr
 
-        np.testing.assert_allclose(
-            luma(photo.double())[0, 0] * 255, rgb2ycbcr(to_numpy(photo))[..., 0], atol=1e-9
-        )
+        np.testing.assert_allclose(luma(photo.double())[0, 0] * 255, rgb2ycbcr(to_numpy(photo))[..., 0], atol=1e-9)
 
 
 class TestPSNR:
@@ -112,17 +107,13 @@ class TestPSNR:
     def test_agrees_with_scikit_image_and_kornia(self, photo, noisy):
         reference = peak_signal_noise_ratio(to_numpy(photo), to_numpy(noisy), data_range=1.0)
         assert psnr(noisy, photo).item() == pytest.approx(reference, abs=1e-6)
-        assert psnr(noisy, photo).item() == pytest.approx(
-            kornia.metrics.psnr(noisy, photo, 1.0).item(), abs=1e-4
-        )
+        assert psnr(noisy, photo).item() == pytest.approx(kornia.metrics.psnr(noisy, photo, 1.0).item(), abs=1e-4)
 
     def test_luma_agrees_with_scikit_image(self, photo, noisy):
         from skimage.color import rgb2ycbcr
 
         y = [rgb2ycbcr(to_numpy(image))[..., 0] for image in (photo, noisy)]
-        assert psnr(noisy, photo, "y").item() == pytest.approx(
-            peak_signal_noise_ratio(*y, data_range=255), abs=1e-6
-        )
+        assert psnr(noisy, photo, "y").item() == pytest.approx(peak_signal_noise_ratio(*y, data_range=255), abs=1e-6)
 
     def test_estimate_is_clamped(self):
         assert psnr(grey(1.7), grey(1.0)).item() == math.inf
@@ -143,9 +134,7 @@ class TestPSNR:
 
     def test_rounded_luma(self):
         # Grey 101 of 255 has luma 102.74, grey 90 has 93.29: rounded, they are 103 and 93.
-        assert psnr(grey(101 / 255), grey(90 / 255), "y8").item() == pytest.approx(
-            20 * math.log10(25.5), abs=1e-9
-        )
+        assert psnr(grey(101 / 255), grey(90 / 255), "y8").item() == pytest.approx(20 * math.log10(25.5), abs=1e-9)
 
 
 class TestSSIM:
@@ -386,9 +375,7 @@ class TestProperties:
     def test_more_noise_scores_less(self, weak, factor, seed):
         strong = factor * weak
         truth = grey(0.5)
-        noise = (
-            torch.rand(truth.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) - 0.5
-        )
+        noise = torch.rand(truth.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) - 0.5
         for protocol in ("rgb", "y"):
             assert psnr(truth + weak * noise, truth, protocol) > psnr(truth + strong * noise, truth, protocol)
             assert ssim(truth + weak * noise, truth, protocol) > ssim(truth + strong * noise, truth, protocol)

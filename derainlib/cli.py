@@ -1,0 +1,224 @@
+"""`derain …`: each command reads its words and calls the library.
+
+Ends with status 0, with 1 if some of a folder's images failed, with 2 and one line on stderr if nothing could be
+done. An existing file is replaced only with --overwrite.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from derainlib import __version__
+from derainlib.errors import DerainError
+
+
+class Command(NamedTuple):
+    """One word after `derain`: its line in the help, its arguments, and what it does (returns the exit status)."""
+
+    summary: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+# --- image, folder ------------------------------------------------------------------------------------------
+
+
+def _network_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="brn", help="shipped weights by name, or a .safetensors file (%(default)s)")
+    parser.add_argument("--tile", type=int, help="largest side of a window in pixels (chosen to bound memory)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 … (a GPU if there is one)")
+    parser.add_argument("--dtype", default="fp32", help="fp32, bf16 or fp16 (%(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there already")
+
+
+def _settings(args: argparse.Namespace) -> dict:
+    return {"tile": args.tile, "device": args.device, "dtype": args.dtype, "progress": sys.stderr.isatty()}
+
+
+def _image_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, help="the rainy photograph")
+    parser.add_argument("output", type=Path, help="the file to write; its ending decides on the format")
+    parser.add_argument("--bits", type=int, default=8, help="8, or 16 for PNG and TIFF (%(default)s)")
+    _network_arguments(parser)
+
+
+def _image(args: argparse.Namespace) -> int:
+    from derainlib import images, inference
+    from derainlib.models import weights
+
+    _refuse_existing(args.output, args.overwrite)
+    images.check_target(args.output, args.bits)
+    rainy, _ = images.to_tensor(args.input)
+    background = inference.clean(weights.load(args.model), rainy, **_settings(args))
+    images.write(background, args.output, args.bits)
+    return 0
+
+
+def _folder_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, help="the folder with the rainy photographs")
+    parser.add_argument("output", type=Path, help="the folder for the results; made if missing")
+    parser.add_argument("--pattern", help="which files to take, for example '*.jpg' (all images)")
+    _network_arguments(parser)
+
+
+def _folder(args: argparse.Namespace) -> int:
+    from derainlib import inference
+
+    report = inference.derain_folder(
+        args.input, args.output, args.model, pattern=args.pattern, overwrite=args.overwrite, **_settings(args)
+    )
+    print(report)
+    return 1 if report.failed else 0
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise DerainError(f"{path} is there already; --overwrite replaces it")
+
+
+# --- models, convert ----------------------------------------------------------------------------------------
+
+
+def _models(args: argparse.Namespace) -> int:
+    from derainlib import models
+    from derainlib.models import weights
+
+    shipped = weights.shipped()
+    print(f"{'name':12} {'parameters':>10} {'halo':>5}  weights")
+    for name in models.list_models():
+        network = models.create(name)
+        count = sum(parameter.numel() for parameter in network.parameters())
+        print(f"{name:12} {count:>10,} {network.halo:>5}  {'shipped' if name in shipped else '-'}")
+    return 0
+
+
+def _convert_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, help="the authors' .pth file")
+    parser.add_argument("output", type=Path, help="the .safetensors file to write")
+    parser.add_argument("--model", help="name of the network (told from the tensors)")
+    parser.add_argument("--stages", type=int, help="T, which no checkpoint tells (the network's default)")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there already")
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from derainlib.models import weights
+
+    _refuse_existing(args.output, args.overwrite)
+    options = {} if args.stages is None else {"stages": args.stages}
+    network = weights.convert(args.input, model=args.model, **options)
+    weights.save(network, args.output, {"source": f"converted from the authors' checkpoint {args.input.name}"})
+    print(f"{args.output}: {network.name} with {sum(p.numel() for p in network.parameters()):,} parameters")
+    return 0
+
+
+# --- score, train -------------------------------------------------------------------------------------------
+
+
+def _score_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="+", help="shipped weights by name, or .safetensors files")
+    parser.add_argument(
+        "--sets", nargs="+", default=["skimage-light", "skimage-heavy"], help="sets of pairs (%(default)s)"
+    )
+    parser.add_argument(
+        "--data", type=Path, help="the folder that holds bsds500/ and rain100l/, for the sets that need it"
+    )
+    parser.add_argument("--scores", nargs="+", default=["psnr_rgb", "psnr_y", "ssim_y"], help="(%(default)s)")
+    parser.add_argument("--limit", type=int, help="score only the first so many pairs of each set")
+
+
+def _score(args: argparse.Namespace) -> int:
+    from derainlib import evaluation
+    from derainlib.models import weights
+
+    networks = {name: weights.load(name) for name in args.models}
+    sets = {name: evaluation.dataset(name, args.data) for name in args.sets}
+    show = sys.stderr.isatty()
+    print(evaluation.table(evaluation.compare(networks, sets, args.scores, limit=args.limit, progress=show)))
+    return 0
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="name of the recipe; an unknown one lists them all")
+    parser.add_argument("out_dir", help="the run's folder; a run in it goes on")
+    parser.add_argument("--scale", default="quick", help="full (the paper's), quick (two cores) or tiny (%(default)s)")
+    parser.add_argument("--data-dir", default="", help="folder of rainy/clean pairs")
+    parser.add_argument("--data-list", default="", help="text file that names the pairs to use")
+    parser.add_argument("--clean-dir", default="", help="folder of clean photographs; rain is made on the fly")
+    parser.add_argument("--clean-list", default="", help="text file that names the photographs to use")
+    parser.add_argument("--steps", type=int, default=0, help="optimiser steps (the recipe's)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make samples (%(default)s)")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="FIELD=VALUE", dest="changes",
+        help="other fields of the recipe, values in JSON: batch=4 'options={\"stages\": 3}'",
+    )  # fmt: skip
+
+
+def _train(args: argparse.Namespace) -> int:
+    from derainlib.training import Job
+
+    words = {name: value for name, value in vars(args).items() if name != "run"}
+    result = Job.of(words | {"changes": dict(map(_change, args.changes))}).run(progress=sys.stderr.isatty())
+    print(f"{result.steps} steps in {result.seconds:.0f} s; the best weights are {result.best}")
+    return 0
+
+
+def _change(text: str) -> tuple[str, object]:
+    """A field of the recipe and its value; what is not JSON is taken as a word."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise DerainError(f"--set takes FIELD=VALUE, not {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+# --- all of them --------------------------------------------------------------------------------------------
+
+COMMANDS = {
+    "image": Command("take the rain off one photograph", _image_arguments, _image),
+    "folder": Command("take the rain off every photograph below a folder", _folder_arguments, _folder),
+    "models": Command("list the networks", lambda parser: None, _models),
+    "score": Command("score networks on sets of pairs, beside the rainy input", _score_arguments, _score),
+    "train": Command("train a recipe, or go on with a run", _train_arguments, _train),
+    "convert": Command("turn the authors' weights into ours", _convert_arguments, _convert),
+}
+"""The commands by name."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="derain", description="Takes the rain off photographs.")
+    parser.add_argument("--version", action="version", version=f"derainlib {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(name, help=command.summary, description=f"{command.summary.capitalize()}.")
+        command.arguments(sub)
+        sub.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: the words after `derain`; by default those of the command line.
+
+    Returns:
+        The exit status.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except DerainError as error:
+        print(f"derain: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("derain: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,336 @@
+"""Whole photographs, tiles and folders: how a trained network meets an image of any size.
+
+A large photograph is cut into overlapping windows. A network's output pixel depends on the input up to `halo`
+pixels away, so of each window only what lies at least a halo from its cut edges is kept; where a window ends with
+the photograph itself, nothing is cut, and the network's own padding acts as it would on the whole. All windows have
+one size and start at multiples of the network's `stride`. The result equals the untiled one, in bounded memory.
+"""
+
+import copy
+import itertools
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from derainlib import images
+from derainlib.errors import DerainError, ImageError
+from derainlib.models import weights
+
+Image = TypeVar("Image")
+
+WINDOW_PIXELS = 1_000_000
+"""Pixels that a network sees at once unless told otherwise: BRN needs 1.8 kB for each, SRN 1.0."""
+
+BYTES_PER_PIXEL = 4096
+"""Rough need of a network for each pixel it sees at once; on a GPU, windows fill half of the free memory."""
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Precisions by name; bf16 is quicker where the processor has it, and off by about 0.002."""
+
+
+def derain(
+    image: Image,
+    model: str | os.PathLike | nn.Module = "brn",
+    *,
+    tile: int | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype = "fp32",
+    progress: bool = False,
+) -> Image:
+    """Takes the rain off an image.
+
+    Args:
+        image: a path, PIL image, array or tensor, at least 16 x 16 pixels; see `derainlib.images.to_tensor`.
+        model: shipped weights by name, a .safetensors path, or a network.
+        tile, device, dtype, progress: see `clean`.
+
+    Returns:
+        The same kind of thing as `image` (a PIL image for a path), with values in [0, 1] or whole numbers.
+
+    Raises:
+        ImageError: no usable image. WeightsError: no such weights. DerainError: settings that do not fit.
+    """
+    tensor, back = images.to_tensor(image)
+    return back(clean(_network(model), tensor, tile=tile, device=device, dtype=dtype, progress=progress))
+
+
+def clean(
+    model: nn.Module,
+    rainy: Tensor,
+    *,
+    tile: int | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype = "fp32",
+    progress: bool = False,
+) -> Tensor:
+    """Takes the rain off a batch of any size, in windows.
+
+    The network is copied for the call: the caller's keeps its mode, device and precision.
+
+    Args:
+        model: a network.
+        rainy: O, float (N, 3, H, W) in [0, 1].
+        tile: side of the windows in pixels, halo included; by default windows of at most `WINDOW_PIXELS`.
+        device: where to compute; by default where the network lies, but on a GPU if it lies on the CPU and there
+            is one.
+        dtype: precision of the network's layers, one of `DTYPES`.
+        progress: whether to show a bar.
+
+    Returns:
+        B̂, float32 (N, 3, H, W), clipped to [0, 1], on `rainy`'s device.
+
+    Raises:
+        DerainError: a tile no larger than two halos, a network that cannot be tiled, an unknown device or dtype.
+    """
+    from tqdm.auto import tqdm
+
+    device = _device(model, device)
+    budget = _window_pixels(device)
+    windows = plan(model, *rainy.shape[-2:], tile, budget)
+    batch = max(1, budget // windows[0].pixels)
+    network = copy.deepcopy(model).to(device, _dtype(dtype)).eval()
+    background = torch.empty(rainy.shape, dtype=torch.float32, device=rainy.device)
+    chunks = zip(rainy.split(batch), background.split(batch), strict=True)
+    jobs = list(itertools.product(chunks, windows))
+    with torch.inference_mode():
+        for (source, target), (rows, columns) in tqdm(jobs, disable=not progress, unit="tile"):
+            seen = source[..., rows.seen, columns.seen].to(device, torch.float32)
+            found = network(seen).background[..., rows.kept, columns.kept]
+            target[..., rows.filled, columns.filled] = found.clamp(0, 1)
+    return background
+
+
+# --- windows ------------------------------------------------------------------------------------------------
+
+
+class Span(NamedTuple):
+    """One window along one axis: what the network sees of the image, what of that is kept, where it goes."""
+
+    seen: slice
+    kept: slice
+    filled: slice
+
+
+class Window(NamedTuple):
+    """A rectangle that the network sees at once."""
+
+    rows: Span
+    columns: Span
+
+    @property
+    def pixels(self) -> int:
+        return math.prod(span.seen.stop - span.seen.start for span in self)
+
+
+def plan(model: nn.Module, height: int, width: int, tile: int | None, pixels: int) -> list[Window]:
+    """The windows that cover an image, row by row; one if it is small enough.
+
+    Args:
+        model: a network; it declares `halo`, `stride` and `global_statistics`.
+        height, width: the image's size.
+        tile: largest side of a window, or None for the windows of at most `pixels` that repeat least.
+        pixels: largest area of a window where `tile` is None; raised to (4 halo)² for networks that look far.
+
+    Raises:
+        DerainError: a tile no larger than two halos, or a network that must see the whole image at once.
+    """
+    halo, stride = model.halo, model.stride
+    smallest = _side(1, halo, stride)
+    if tile is None:
+        sides = _least_work(height, width, halo, stride, max(pixels, (4 * halo) ** 2))
+    elif tile < min(smallest, max(height, width)):
+        raise DerainError(f"tile={tile} leaves nothing between two halos of {halo} px; take at least {smallest}")
+    else:
+        sides = [_even_side(side, tile, halo, stride) for side in (height, width)]
+    rows, columns = (_spans(*axis, halo, stride) for axis in zip((height, width), sides, strict=True))
+    if model.global_statistics and len(rows) * len(columns) > 1:
+        raise DerainError(
+            f"{_name(model)} averages over the whole image, so {width} x {height} pixels cannot be cut into tiles; "
+            f"tile={max(height, width)} runs it whole if memory allows"
+        )
+    return [Window(*pair) for pair in itertools.product(rows, columns)]
+
+
+def _side(step: int, halo: int, stride: int) -> int:
+    """Side of a window that advances by at least `step`, in whole strides, and that a network accepts."""
+    step = max(step, images.MIN_SIDE - 2 * halo)
+    return math.ceil(step / stride) * stride + 2 * halo
+
+
+def _even_side(length: int, limit: int, halo: int, stride: int) -> int:
+    """Side of the equal windows, none above `limit`, that cover `length` with the fewest of them."""
+    if length <= limit:
+        return length
+    count = math.ceil((length - 2 * halo) / ((limit - 2 * halo) // stride * stride))
+    return _side(math.ceil((length - 2 * halo) / count), halo, stride)
+
+
+def _least_work(height: int, width: int, halo: int, stride: int, pixels: int) -> tuple[int, int]:
+    """Height and width of the windows of at most `pixels` that repeat the least work in their halos."""
+    smallest = _side(1, halo, stride)
+    pixels = max(pixels, (4 * halo) ** 2, smallest**2)
+    limits = range(min(smallest, height), height + 1)
+    heights = {_even_side(height, limit, halo, stride) for limit in limits}
+    sides = [
+        (side, _even_side(width, pixels // side, halo, stride))
+        for side in heights
+        if pixels // side >= min(smallest, width)
+    ]
+    return min(sides, key=lambda s: _work(height, s[0], halo) * _work(width, s[1], halo))
+
+
+def _work(length: int, side: int, halo: int) -> int:
+    """Pixels that windows of `side` see along an axis, those seen twice counted twice."""
+    return length if side >= length else side * math.ceil((length - 2 * halo) / (side - 2 * halo))
+
+
+def _spans(length: int, side: int, halo: int, stride: int) -> list[Span]:
+    """Windows of `side` along one axis; the last ends with the image and is up to a stride longer."""
+    last = (length - side) // stride * stride
+    earlier = range(0, last, side - 2 * halo) if last else ()
+    spans, filled = [], 0
+    for start in (*earlier, last):
+        end = length if start == last else start + side
+        stop = length if start == last else end - halo
+        spans.append(Span(slice(start, end), slice(filled - start, stop - start), slice(filled, stop)))
+        filled = stop
+    return spans
+
+
+# --- settings -----------------------------------------------------------------------------------------------
+
+
+def _network(model: str | os.PathLike | nn.Module) -> nn.Module:
+    return model if isinstance(model, nn.Module) else weights.load(model)
+
+
+def _name(model: nn.Module) -> str:
+    return getattr(model, "name", type(model).__name__)
+
+
+def _device(model: nn.Module, device: str | torch.device | None) -> torch.device:
+    if device is None:
+        device = next(model.parameters()).device
+        return torch.device("cuda") if device.type == "cpu" and torch.cuda.is_available() else device
+    try:
+        device = torch.device(device)
+    except RuntimeError:
+        raise DerainError(f"there is no kind of device called {device!r}; take 'cpu' or 'cuda'") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DerainError("device='cuda', but this machine or this build of torch has no CUDA; take 'cpu'")
+    return device
+
+
+def _window_pixels(device: torch.device) -> int:
+    """Pixels that the network may see at once on `device`."""
+    if device.type != "cuda":
+        return WINDOW_PIXELS
+    free, _ = torch.cuda.mem_get_info(device)
+    return free // 2 // BYTES_PER_PIXEL
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    if dtype not in DTYPES and dtype not in DTYPES.values():
+        raise DerainError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
+    return DTYPES.get(dtype, dtype)
+
+
+# --- folders ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a folder's images.
+
+    Attributes:
+        written: files that were made.
+        skipped: files that were there already.
+        failed: images that could not be cleaned, and why.
+    """
+
+    written: list[Path] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
+    failed: dict[Path, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        counts = f"{len(self.written)} written, {len(self.skipped)} already there, {len(self.failed)} failed"
+        return "\n".join([counts, *self.failed.values()])
+
+
+def derain_folder(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    model: str | os.PathLike | nn.Module = "brn",
+    *,
+    pattern: str | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+    **settings,
+) -> Report:
+    """Takes the rain off every image below a folder, into a folder of the same structure.
+
+    A bad image does not stop the others; it is named in the report. Hidden files are left out. A format that
+    is only read, such as GIF, comes out as PNG with its ending added: `rain.gif` becomes `rain.gif.png`.
+
+    Args:
+        source: the folder with the images.
+        target: where the results go; made if missing. It may lie inside `source`.
+        model: shipped weights by name, a .safetensors path, or a network.
+        pattern: which files to take, for example "*.jpg" or "day1/*"; by default those with an image's ending.
+        overwrite: whether to make results anew that are there already.
+        progress: whether to show a bar over the files.
+        settings: tile, device, dtype; see `clean`.
+
+    Raises:
+        DerainError: no such folder, no images in it, `target` is the same folder, or settings that do not fit.
+    """
+    from tqdm.auto import tqdm
+
+    source, target = Path(source), Path(target)
+    found = _find(source, target, pattern)
+    network, report = _network(model), Report()
+    for path in tqdm(found, disable=not progress, unit="image"):
+        result = target / path.relative_to(source)
+        if result.suffix.lower() not in images.WRITABLE:
+            result = result.with_name(f"{result.name}.png")
+        if result.exists() and not overwrite:
+            report.skipped.append(result)
+            continue
+        try:
+            rainy, _ = images.to_tensor(path)
+            background = clean(network, rainy, **settings)
+            result.parent.mkdir(parents=True, exist_ok=True)
+            images.write(background, result)
+        except ImageError as error:
+            report.failed[path] = str(error)
+        else:
+            report.written.append(result)
+    return report
+
+
+def _find(source: Path, target: Path, pattern: str | None) -> list[Path]:
+    """The images below `source` that are not results of an earlier run."""
+    if not source.is_dir():
+        raise DerainError(f"there is no folder {source}")
+    if target.exists() and not target.is_dir():
+        raise DerainError(f"{target} is a file; the results need a folder")
+    inside = target.resolve()
+    if inside == source.resolve():
+        raise DerainError(f"the results would mix with the images in {source}; name another folder for them")
+    found = [
+        path
+        for path in sorted(source.rglob(pattern or "*"))
+        if path.is_file()
+        and (pattern or path.suffix.lower() in images.READABLE)
+        and not any(part.startswith(".") for part in path.relative_to(source).parts)
+        and inside not in path.resolve().parents
+    ]
+    if not found:
+        kinds = f"files that match {pattern!r}" if pattern else f"images ({', '.join(images.READABLE)})"
+        raise DerainError(f"there are no {kinds} in {source}")
+    return found

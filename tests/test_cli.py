@@ -1,0 +1,205 @@
+"""`derain …`: each command once, every mistake in one line, nothing half-written."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import derainlib
+from derainlib import cli, images, models
+from derainlib.inference import clean
+from derainlib.models import weights
+from tests.hostile_files import HOSTILE
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Each test works in a folder of its own that holds `rainy.png` and the weights of a tiny network."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    weights.save(models.create("srn", stages=1, width=6), "tiny.safetensors", {})
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("rainy.png")
+    return tmp_path
+
+
+def fails(capsys, *words: str) -> str:
+    """Runs `derain …`, which must fail with status 2 and one line; returns that line."""
+    before = sorted(os.listdir())
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("derain: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert sorted(os.listdir()) == before, "something was written"
+    return err
+
+
+TINY = ("--model", "tiny.safetensors")
+
+
+class TestImage:
+    def test_takes_the_rain_off(self, capsys):
+        assert cli.main(["image", "rainy.png", "dry.png", *TINY]) == 0
+        assert capsys.readouterr() == ("", "")
+        expected = clean(weights.load("tiny.safetensors"), images.read("rainy.png")[None])[0]
+        assert (images.read("dry.png") - expected).abs().max() <= 0.5 / 255 + 1e-6
+
+    def test_sixteen_bits_and_tiles(self):
+        assert cli.main(["image", "rainy.png", "dry.png", *TINY, "--bits", "16", "--tile", "35"]) == 0
+        expected = clean(weights.load("tiny.safetensors"), images.read("rainy.png")[None])[0]
+        assert (images.read("dry.png") - expected).abs().max() < 2e-5
+
+    def test_replaces_only_when_told(self, capsys):
+        assert cli.main(["image", "rainy.png", "dry.png", *TINY]) == 0
+        assert "--overwrite" in fails(capsys, "image", "rainy.png", "dry.png", *TINY)
+        assert "--overwrite" in fails(capsys, "image", "rainy.png", "rainy.png", *TINY)
+        assert cli.main(["image", "rainy.png", "dry.png", *TINY, "--overwrite"]) == 0
+
+    @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda h: ascii(h.name)[:40])
+    def test_hostile_files(self, hostile, here, capsys):
+        path = here / hostile.name
+        hostile.make(path)
+        line = fails(capsys, "image", str(path), "dry.png", *TINY)
+        assert hostile.words in line
+        assert (str(path) if str(path).isprintable() else ascii(str(path))) in line
+
+    def test_a_bad_target_costs_no_time(self, capsys, monkeypatch):
+        monkeypatch.setattr(images, "to_tensor", lambda image: pytest.fail("the image was read first"))
+        assert "ending" in fails(capsys, "image", "rainy.png", "dry.xyz", *TINY)
+        assert "no folder" in fails(capsys, "image", "rainy.png", "missing/dry.png", *TINY)
+        assert "16 bits" in fails(capsys, "image", "rainy.png", "dry.jpg", "--bits", "16", *TINY)
+
+    def test_bad_settings(self, capsys):
+        assert "nosuch" in fails(capsys, "image", "rainy.png", "dry.png", "--model", "nosuch")
+        assert "dtype" in fails(capsys, "image", "rainy.png", "dry.png", *TINY, "--dtype", "int3")
+        assert "device" in fails(capsys, "image", "rainy.png", "dry.png", *TINY, "--device", "tpu-please")
+        assert "tile" in fails(capsys, "image", "rainy.png", "dry.png", *TINY, "--tile", "3")
+
+    def test_interrupted(self, capsys, monkeypatch):
+        def interrupt(*args):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(images, "to_tensor", interrupt)
+        assert cli.main(["image", "rainy.png", "dry.png", *TINY]) == 130
+        assert capsys.readouterr().err == "derain: interrupted\n"
+
+
+class TestFolder:
+    def test_good_and_bad(self, here, capsys):
+        (here / "rain").mkdir()
+        Image.new("RGB", (20, 20)).save("rain/good.png")
+        assert cli.main(["folder", "rain", "dry", *TINY]) == 0
+        (here / "rain/bad.png").write_text("rain")
+        capsys.readouterr()
+        assert cli.main(["folder", "rain", "dry", *TINY]) == 1
+        out = capsys.readouterr().out.splitlines()
+        assert out[0] == "0 written, 1 already there, 1 failed"
+        assert "bad.png: text" in out[1]
+        assert os.listdir("dry") == ["good.png"]
+
+    def test_refuses(self, capsys):
+        assert "no folder" in fails(capsys, "folder", "missing", "dry", *TINY)
+
+
+class TestModels:
+    def test_lists_every_network(self, capsys):
+        assert cli.main(["models"]) == 0
+        rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+        assert [row[0] for row in rows] == models.list_models()
+        found = {row[0]: row[1:] for row in rows}
+        assert found["srn"][:2] == ["168,963", "78"]
+        assert [name for name, row in found.items() if row[-1] == "shipped"] == [
+            name for name in models.list_models() if name in weights.shipped()
+        ]
+
+
+class TestConvert:
+    @pytest.fixture
+    def checkpoint(self) -> dict:
+        """What the authors' public file of SRN looks like: one convolution per gate, DataParallel's names."""
+        source = models.create("srn").state_dict()
+        names = {"network.input": "conv0.0", "network.output": "conv.0"}
+        for block in range(5):
+            for place, number in (("first", 0), ("second", 2)):
+                names[f"network.blocks.{block}.{place}"] = f"res_conv{block + 1}.{number}"
+        found = {f"module.{to}.{kind}": source[f"{name}.{kind}"] for name, to in names.items() for kind in
+                 ("weight", "bias")}
+        for kind in ("weight", "bias"):
+            gates = source[f"network.cell.gates.{kind}"].chunk(4)
+            found |= {f"module.conv_{gate}.0.{kind}": part for gate, part in zip("ifog", gates, strict=True)}
+        torch.save(found, "authors.pth")
+        return source
+
+    def test_writes_our_weights(self, checkpoint, capsys):
+        words = ["convert", "authors.pth", "ours.safetensors", "--model", "srn", "--stages", "4"]
+        assert cli.main(words) == 0
+        assert "168,963" in capsys.readouterr().out
+        network = weights.load("ours.safetensors")
+        assert network.stages == 4
+        assert all(torch.equal(tensor, checkpoint[key]) for key, tensor in network.state_dict().items())
+        assert "authors.pth" in weights.card("ours.safetensors")["source"]
+        assert "--overwrite" in fails(capsys, *words)
+        assert cli.main([*words, "--overwrite"]) == 0
+
+    def test_refuses(self, checkpoint, capsys):
+        assert "no checkpoint" in fails(capsys, "convert", "missing.pth", "ours.safetensors")
+        assert "brn" in fails(capsys, "convert", "authors.pth", "ours.safetensors", "--model", "brn")
+        assert "nothing in it was executed" in fails(capsys, "convert", "rainy.png", "ours.safetensors")
+        assert "safetensors" in fails(capsys, "convert", "authors.pth", "ours.bin", "--model", "srn")
+
+
+class TestCommandLine:
+    def test_every_command_has_help(self, capsys):
+        for name, command in cli.COMMANDS.items():
+            with pytest.raises(SystemExit) as stopped:
+                cli.main([name, "--help"])
+            assert stopped.value.code == 0
+            assert command.summary.capitalize() in " ".join(capsys.readouterr().out.split())
+
+    @pytest.mark.parametrize("words", [[], ["nosuch"], ["image"], ["image", "a.png", "b.png", "--tile", "wide"]])
+    def test_wrong_words_end_with_status_2(self, words):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(words)
+        assert stopped.value.code == 2
+
+    @pytest.mark.parametrize("start", [["derain"], [sys.executable, "-m", "derainlib"]], ids=["command", "module"])
+    def test_as_a_process(self, start, here):
+        if start == ["derain"]:
+            start = [os.path.join(os.path.dirname(sys.executable), "derain")]
+        run = subprocess.run([*start, "image", "rainy.png", "dry.png", *TINY], capture_output=True, text=True)
+        assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+        assert images.read("dry.png").shape == (3, 30, 40)
+        run = subprocess.run([*start, "image", "missing.png", "x.png", *TINY], capture_output=True, text=True)
+        assert (run.returncode, run.stdout) == (2, "")
+        assert run.stderr == "derain: missing.png: No such file or directory\n"
+
+
+class TestPublicFace:
+    def test_the_names_are_there(self):
+        for name in derainlib.__all__:
+            assert getattr(derainlib, name).__name__ == name
+        assert set(derainlib.__all__) <= set(dir(derainlib))
+        assert derainlib.derain is derainlib.inference.derain
+        assert derainlib.load is derainlib.models.weights.load
+
+    def test_an_unknown_name(self):
+        with pytest.raises(AttributeError, match="nosuch"):
+            _ = derainlib.nosuch
+
+    def test_importing_is_quick(self):
+        """Nothing heavy is loaded before it is used, and using the networks loads no notebook or plotting library."""
+        code = """
+import sys, derainlib
+heavy = {'torch', 'numpy', 'PIL', 'skimage', 'scipy', 'matplotlib', 'accelerate', 'ipywidgets', 'kornia', 'pandas'}
+print(sorted(heavy & set(sys.modules)))
+derainlib.derain, derainlib.create, derainlib.load, derainlib.psnr, derainlib.add_rain
+print(sorted((heavy - {'torch', 'numpy', 'PIL'}) & set(sys.modules)))
+"""
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert run.stdout.splitlines() == ["[]", "[]"]

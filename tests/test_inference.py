@@ -1,0 +1,361 @@
+"""Whole images: tiles equal the whole, in any precision the caller's network is left alone, folders survive."""
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+from derainlib import inference, models
+from derainlib.errors import DerainError, ImageError, WeightsError
+from derainlib.inference import clean, derain, derain_folder, plan
+from derainlib.layers import Layers
+
+
+class Toy(nn.Module):
+    """Zero-padded convolutions on a grid of `stride`: halved, convolved `depth` times, and enlarged again."""
+
+    global_statistics = False
+
+    def __init__(self, depth=2, stride=1):
+        super().__init__()
+        generator = torch.Generator().manual_seed(depth)
+        self.stride, self.halo = stride, depth * stride + stride - 1
+        self.weights = nn.ParameterList(torch.randn(3, 3, 3, 3, generator=generator) / 4 for _ in range(depth))
+        self.sizes = []
+
+    def forward(self, rainy, keep=False):
+        self.sizes.append(rainy.shape)
+        height, width = rainy.shape[-2:]
+        x = F.pad(rainy, (0, -width % self.stride, 0, -height % self.stride))
+        x = F.avg_pool2d(x, self.stride).to(self.weights[0].dtype)
+        for weight in self.weights:
+            x = F.conv2d(x, weight, padding=1).tanh()
+        x = F.interpolate(x, scale_factor=self.stride)[..., :height, :width].float()
+        return Layers(rainy - x, x)
+
+
+def recurrent(name: str, **options) -> nn.Module:
+    """A network with random weights whose estimates lie in the middle of [0, 1], not clipped at its ends."""
+    torch.manual_seed(0)
+    model = models.create(name, stages=2, **options)
+    for branch in model.children():
+        nn.init.normal_(branch.output.weight, std=0.1)
+        nn.init.constant_(branch.output.bias, 0.0 if name == "srn" else 0.5)
+    return model
+
+
+def inside(image: torch.Tensor) -> bool:
+    """Whether most of an image varies and is not clipped, so that comparing it means something."""
+    return image.std() > 0.02 and ((image > 0) & (image < 1)).float().mean() > 0.7
+
+
+def photo(height, width, count=1, seed=0):
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+class TestPlan:
+    @settings(max_examples=200, deadline=None)
+    @given(
+        size=st.tuples(st.integers(16, 300), st.integers(16, 300)),
+        depth=st.integers(0, 12),
+        stride=st.sampled_from([1, 2, 4, 8]),
+        extra=st.none() | st.integers(0, 150),
+        pixels=st.integers(1, 60_000),
+    )
+    def test_every_pixel_is_filled_once_from_far_enough_inside(self, size, depth, stride, extra, pixels):
+        model = Toy(depth, stride)
+        tile = None if extra is None else max(16, 2 * model.halo + stride) + stride + extra
+        filled = torch.zeros(size, dtype=torch.int)
+        for window in plan(model, *size, tile, pixels):
+            filled[window.rows.filled, window.columns.filled] += 1
+            for span, length in zip(window, size, strict=True):
+                seen, kept = span.seen, span.kept
+                assert seen.start % stride == 0
+                assert seen.stop - seen.start >= 16
+                assert (seen.start + kept.start, seen.start + kept.stop) == (span.filled.start, span.filled.stop)
+                assert seen.start == 0 or kept.start >= model.halo
+                assert seen.stop == length or seen.stop - seen.start - kept.stop >= model.halo
+                assert seen.stop <= length
+                assert tile is None or seen.stop - seen.start < tile + stride
+        assert filled.eq(1).all()
+
+    def test_a_small_image_is_one_window(self):
+        assert len(plan(Toy(), 1000, 1000, None, 1_000_000)) == 1
+
+    def test_windows_stay_below_the_limit_and_repeat_little(self):
+        model = models.create("srn")
+        windows = plan(model, 4000, 6000, None, inference.WINDOW_PIXELS)
+        assert max(window.pixels for window in windows) <= inference.WINDOW_PIXELS
+        assert sum(window.pixels for window in windows) < 1.4 * 24_000_000
+
+    def test_a_panorama_is_cut_across_only(self):
+        assert all(window.rows.seen == slice(0, 300) for window in plan(models.create("srn"), 300, 20_000, None, 10**6))
+
+    def test_a_tile_without_room_between_the_halos(self):
+        model = Toy(depth=20)
+        with pytest.raises(DerainError, match=r"tile=40 .*at least 41"):
+            plan(model, 100, 100, 40, 10**6)
+        assert len(plan(model, 100, 100, 41, 10**6)) > 1
+
+    def test_a_network_that_averages_over_the_image(self):
+        model = Toy()
+        model.global_statistics, model.name = True, "toy"
+        with pytest.raises(DerainError, match=r"toy averages over the whole image.*tile=90"):
+            clean(model, photo(80, 90), tile=50)
+        assert clean(model, photo(80, 90), tile=90).shape == (1, 3, 80, 90)
+
+
+# --- tensors ----------------------------------------------------------------------------------------------------------
+
+
+class TestClean:
+    @pytest.mark.parametrize(("depth", "stride"), [(2, 1), (5, 1), (1, 2), (2, 4), (1, 8)])
+    @pytest.mark.parametrize("size", [(97, 131), (64, 203), (55, 55)])
+    @pytest.mark.parametrize("tile", [40, 48, 70])
+    def test_tiles_equal_the_whole(self, depth, stride, size, tile):
+        model = Toy(depth, stride)
+        whole = clean(model, photo(*size))
+        assert len(model.sizes) == 0, "the caller's network ran"
+        assert torch.equal(whole, model(photo(*size)).background.detach().clamp(0, 1))
+        assert (clean(model, photo(*size), tile=tile) - whole).abs().max() < 1e-5
+
+    def test_too_small_a_halo_would_show(self):
+        model = Toy(depth=3)
+        whole = clean(model, photo(97, 131))
+        model.halo = 2
+        assert (clean(model, photo(97, 131), tile=40) - whole).abs().max() > 1e-3
+
+    @pytest.mark.parametrize("name", ["srn", "srn-gru", "srn-x", "brn", "crn"])
+    @pytest.mark.parametrize("size", [(131, 97), (107, 149)])
+    def test_recurrent_networks(self, name, size):
+        model = recurrent(name, width=6)
+        whole = clean(model, photo(*size))
+        assert inside(whole)
+        tile = 2 * model.halo + 23
+        assert len(plan(model, *size, tile, 1)) > 4
+        assert (clean(model, photo(*size), tile=tile) - whole).abs().max() < 1e-5
+
+    def test_a_recurrent_network_needs_its_whole_halo(self):
+        """The declared halo is the true one: a pixel at that distance matters, one further away does not."""
+        for name in ("srn", "brn"):
+            model = recurrent(name, width=6).double()
+            side = 2 * model.halo + 21
+            rainy = photo(16, side).double().requires_grad_()
+            model(rainy).background[..., side // 2].sum().backward()
+            columns = rainy.grad.abs().sum((0, 1, 2)).nonzero().flatten()
+            assert (columns.min(), columns.max()) == (side // 2 - model.halo, side // 2 + model.halo)
+
+    def test_a_batch_is_cut_too(self, monkeypatch):
+        monkeypatch.setattr(inference, "WINDOW_PIXELS", 3 * 20 * 20)
+        model, seen = Toy(), []
+        monkeypatch.setattr(Toy, "forward", lambda self, x: seen.append(len(x)) or Layers(1 - x, x))
+        rainy = photo(20, 20, count=7)
+        assert torch.equal(clean(model, rainy), 1 - rainy)
+        assert seen == [3, 3, 1]
+
+    def test_the_result_is_clipped(self):
+        model = Toy()
+        model.forward = lambda x: Layers(3 * x - 1, x)
+        found = clean(model, photo(20, 20))
+        assert (found.min(), found.max()) == (0, 1)
+
+    def test_the_callers_network_is_left_alone(self):
+        model = Toy()
+        model.train()
+        before = [weight.clone() for weight in model.weights]
+        found = clean(model, photo(32, 32), dtype="bf16")
+        assert model.training
+        assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(model.weights, before, strict=True))
+        assert not found.requires_grad
+        assert not found.is_inference()
+        assert found.dtype == torch.float32
+
+    def test_it_runs_in_eval_mode(self):
+        model = recurrent("srn", width=6)
+        model.network.blocks.append(nn.Dropout(0.9))
+        assert torch.equal(clean(model, photo(32, 32)), clean(model, photo(32, 32)))
+        assert not torch.equal(model(photo(32, 32)).background, model(photo(32, 32)).background)
+
+    @pytest.mark.parametrize("dtype", ["bf16", torch.bfloat16])
+    def test_less_precision_stays_close(self, dtype):
+        model = recurrent("brn", width=8)
+        exact, rough = clean(model, photo(48, 48)), clean(model, photo(48, 48), dtype=dtype)
+        assert inside(exact)
+        assert 0 < (exact - rough).abs().mean() < 5e-3
+
+    @pytest.mark.parametrize(
+        ("settings", "words"),
+        [
+            ({"dtype": "int8"}, "dtype must be one of fp32, bf16, fp16"),
+            ({"dtype": torch.float64}, "dtype must be"),
+            ({"device": "tpu-please"}, "no kind of device"),
+            ({"tile": 3}, "at least"),
+        ],
+    )
+    def test_refuses_settings(self, settings, words):
+        with pytest.raises(DerainError, match=words):
+            clean(Toy(), photo(64, 64), **settings)
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+    def test_without_a_gpu(self):
+        with pytest.raises(DerainError, match="no CUDA"):
+            clean(Toy(), photo(64, 64), device="cuda")
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+    def test_a_gpu_by_the_same_call(self):
+        model = recurrent("brn", width=8)
+        found, expected = clean(model, photo(120, 130)), clean(model.cpu(), photo(120, 130), device="cpu")
+        assert found.device.type == "cpu"
+        assert next(model.parameters()).device.type == "cpu"
+        assert (found - expected).abs().max() < 1e-3
+        assert (clean(model, photo(120, 130), tile=2 * model.halo + 20) - found).abs().max() < 1e-3
+
+    def test_a_bar_only_on_request(self, capfd):
+        clean(Toy(), photo(64, 64), tile=32)
+        assert capfd.readouterr() == ("", "")
+        clean(Toy(), photo(64, 64), tile=32, progress=True)
+        assert "tile" in capfd.readouterr().err
+
+
+class TestDerain:
+    """The same kind of thing comes out."""
+
+    @pytest.fixture
+    def model(self):
+        return Toy()
+
+    def test_kinds(self, model, tmp_path):
+        array = (photo(40, 50)[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+        image = Image.fromarray(array)
+        image.save(tmp_path / "rainy.png")
+        tensor = torch.from_numpy(array).permute(2, 0, 1) / 255
+        expected = clean(model, tensor[None])[0]
+        whole = np.rint(expected.permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+        assert np.array_equal(np.asarray(derain(tmp_path / "rainy.png", model)), whole)
+        assert np.array_equal(np.asarray(derain(image, model)), whole)
+        assert np.array_equal(derain(array, model), whole)
+        assert torch.equal(derain(tensor, model), expected)
+        twice = derain(torch.stack([tensor, tensor.flip(2)]), model)
+        assert torch.allclose(twice[0], expected, atol=1e-6)
+        assert torch.allclose(twice[1], derain(tensor.flip(2), model), atol=1e-6)
+
+    def test_shipped_weights_by_default(self):
+        image = photo(24, 24)
+        assert torch.equal(derain(image), derain(image, models.weights.load("brn")))
+        assert not torch.equal(derain(image), derain(image, "srn"))
+
+    def test_weights_from_a_file(self, tmp_path):
+        model = models.create("srn", stages=1, width=6)
+        models.weights.save(model, tmp_path / "mine.safetensors", {})
+        assert torch.equal(derain(photo(24, 24), tmp_path / "mine.safetensors"), clean(model, photo(24, 24)))
+
+    def test_unknown_weights(self):
+        with pytest.raises(WeightsError, match="nosuch"):
+            derain(photo(24, 24), "nosuch")
+
+    def test_a_bad_image(self, tmp_path):
+        with pytest.raises(ImageError, match=r"missing\.png"):
+            derain(tmp_path / "missing.png")
+
+
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
+class TestFolder:
+    @pytest.fixture
+    def source(self, tmp_path) -> Path:
+        """Five good images, three bad ones, and what is none of ours."""
+        source = tmp_path / "rainy"
+        for name in ("a.png", "b.jpg", "day1/c.PNG", "day1/deep/d.gif", "e.ppm"):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 30), (10, 20, 30)).save(source / name)
+        (source / "bad.png").write_text("rain")
+        (source / "day1/empty.jpg").write_bytes(b"")
+        (source / "day2").mkdir()
+        Image.new("RGB", (5, 5)).save(source / "day2/small.png")
+        for name in ("notes.txt", ".hidden.png", "day1/._c.PNG"):
+            (source / name).write_text("rain")
+        return source
+
+    @staticmethod
+    def files(folder: Path) -> list[str]:
+        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+    def test_mirrors_goes_on_and_reports(self, source, tmp_path):
+        target = tmp_path / "dry"
+        report = derain_folder(source, target, Toy())
+        assert self.files(target) == ["a.png", "b.jpg", "day1/c.PNG", "day1/deep/d.gif.png", "e.ppm.png"]
+        assert sorted(report.written) == sorted(target / name for name in self.files(target))
+        assert report.skipped == []
+        bad = {source / "bad.png": "text", source / "day1/empty.jpg": "empty", source / "day2/small.png": "16 x 16"}
+        assert report.failed.keys() == bad.keys()
+        assert all(words in report.failed[path] and str(path) in report.failed[path] for path, words in bad.items())
+        assert not (target / "day2").exists(), "an empty folder for nothing"
+        lines = str(report).splitlines()
+        assert lines[0] == "5 written, 0 already there, 3 failed"
+        assert len(lines) == 4
+        assert np.array_equal(np.asarray(Image.open(target / "a.png")), np.asarray(derain(source / "a.png", Toy())))
+
+    def test_what_is_there_is_skipped_unless_told(self, source, tmp_path):
+        target = tmp_path / "dry"
+        derain_folder(source, target, Toy())
+        (target / "a.png").write_text("mine")
+        (target / "b.jpg").unlink()
+        report = derain_folder(source, target, Toy())
+        assert report.written == [target / "b.jpg"]
+        assert len(report.skipped) == 4
+        assert (target / "a.png").read_text() == "mine"
+        assert len(derain_folder(source, target, Toy(), overwrite=True).written) == 5
+        assert Image.open(target / "a.png").size == (20, 30)
+
+    def test_results_inside_the_source_are_not_cleaned_again(self, source):
+        derain_folder(source, source / "dry", Toy())
+        again = derain_folder(source, source / "dry", Toy())
+        assert (len(again.written), len(again.skipped), len(again.failed)) == (0, 5, 3)
+
+    def test_a_pattern(self, source, tmp_path):
+        report = derain_folder(source, tmp_path / "dry", Toy(), pattern="day1/*.PNG")
+        assert report.written == [tmp_path / "dry/day1/c.PNG"]
+        assert report.failed == {}
+
+    def test_a_full_disk_is_reported_for_each(self, source, tmp_path, monkeypatch):
+        monkeypatch.setattr(os, "replace", lambda *names: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        report = derain_folder(source, tmp_path / "dry", Toy())
+        assert len(report.failed) == 8
+        assert self.files(tmp_path / "dry") == []
+
+    def test_a_wrong_setting_stops_at_once(self, source, tmp_path):
+        with pytest.raises(DerainError, match="dtype"):
+            derain_folder(source, tmp_path / "dry", Toy(), dtype="int3")
+        assert not (tmp_path / "dry").exists()
+
+    def test_refuses_folders(self, source, tmp_path):
+        (tmp_path / "bare").mkdir()
+        cases = [
+            (tmp_path / "missing", tmp_path / "dry", {}, "no folder"),
+            (source / "a.png", tmp_path / "dry", {}, "no folder"),
+            (source, source / "a.png", {}, "is a file"),
+            (source, source / "day1" / "..", {}, "another folder"),
+            (tmp_path / "bare", tmp_path / "dry", {}, "no images"),
+            (source, tmp_path / "dry", {"pattern": "*.webp"}, r"no files that match '\*\.webp'"),
+        ]
+        for start, end, options, words in cases:
+            with pytest.raises(DerainError, match=words):
+                derain_folder(start, end, Toy(), **options)
+        assert not (tmp_path / "dry").exists()
+
+    def test_nothing_is_warned_about(self, source, tmp_path):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            derain_folder(source, tmp_path / "dry", Toy())
