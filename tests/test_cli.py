@@ -128,8 +128,9 @@ class TestConvert:
         for block in range(5):
             for place, number in (("first", 0), ("second", 2)):
                 names[f"network.blocks.{block}.{place}"] = f"res_conv{block + 1}.{number}"
-        found = {f"module.{to}.{kind}": source[f"{name}.{kind}"] for name, to in names.items() for kind in
-                 ("weight", "bias")}
+        found = {
+            f"module.{to}.{kind}": source[f"{name}.{kind}"] for name, to in names.items() for kind in ("weight", "bias")
+        }
         for kind in ("weight", "bias"):
             gates = source[f"network.cell.gates.{kind}"].chunk(4)
             found |= {f"module.conv_{gate}.0.{kind}": part for gate, part in zip("ifog", gates, strict=True)}
@@ -203,3 +204,47 @@ print(sorted((heavy - {'torch', 'numpy', 'PIL'}) & set(sys.modules)))
 """
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert run.stdout.splitlines() == ["[]", "[]"]
+
+
+class TestScore:
+    def test_prints_a_table_beside_the_rainy_input(self, capsys):
+        assert cli.main(["score", "tiny.safetensors", "--sets", "skimage-light", "--limit", "1"]) == 0
+        out, _ = capsys.readouterr()
+        assert "skimage-light" in out
+        assert "psnr_rgb" in out
+        assert "rainy" in out
+
+    @pytest.mark.parametrize(
+        ("words", "reason"),
+        [
+            (["tiny.safetensors", "--sets", "rain100k"], "no set is called"),
+            (["tiny.safetensors", "--sets", "rain100l"], "needs the folder"),
+            (["tiny.safetensors", "--scores", "beauty"], "beauty"),
+            (["missing.safetensors"], "missing.safetensors"),
+        ],
+    )
+    def test_mistakes(self, capsys, words, reason):
+        assert reason in fails(capsys, "score", *words)
+
+
+class TestTrain:
+    def test_trains_and_goes_on(self, capsys):
+        words = ["train", "srn", "run", "--scale", "tiny", "--steps", "2", "--set", 'options={"stages": 1, "width": 6}']
+        assert cli.main(words) == 0
+        assert cli.main(words) == 0  # the run is there already, nothing is left to do
+        assert capsys.readouterr().out.count("2 steps in") == 2
+        assert weights.load("run/best.safetensors").options == {"stages": 1, "width": 6}
+
+    @pytest.mark.parametrize(
+        ("words", "reason"),
+        [
+            (["snr", "run"], "no recipe is called 'snr'"),
+            (["srn", "run", "--scale", "huge"], "scale must be one of"),
+            (["srn", "run", "--set", "batch"], "FIELD=VALUE"),
+            (["srn", "run", "--set", "batch=many"], "batch must be int"),
+            (["srn", "run", "--data-dir", "missing"], "missing"),
+            (["srn", "run", "--clean-list", "some.txt"], "give that folder too"),
+        ],
+    )
+    def test_mistakes(self, capsys, words, reason):
+        assert reason in fails(capsys, "train", *words)

@@ -121,3 +121,11 @@ def test_import_is_quick():
     code = f"import sys, derainlib; print(*sorted(set('{heavy}'.split()) & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.split() == []
+
+
+def test_one_version(project):
+    import derainlib
+
+    assert derainlib.__version__ == project["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert str(citation["version"]) == project["version"]
