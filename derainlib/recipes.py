@@ -16,6 +16,7 @@ from torch import nn
 from derainlib import models
 from derainlib.errors import DerainError, RecipeError
 from derainlib.losses import TERMS, Fixed
+from derainlib.models import weights
 from derainlib.rain import MIXES, PRESETS
 
 SCHEDULES = ("steps", "cosine", "constant")
@@ -50,6 +51,8 @@ class Recipe:
     """Name of the network, see `derainlib.list_models`."""
     options: dict = field(default_factory=dict)
     """Options of the network that differ from its variant's, for example {"stages": 3}."""
+    start: str = ""
+    """Weights to start from, a shipped name or a .safetensors file; empty for an untrained network."""
     losses: tuple[Loss, ...] = (Loss("ssim"),)
     """The terms of the loss, added with their weights."""
     steps: int = 1000
@@ -141,8 +144,15 @@ class Recipe:
             self._refuse(str(error))
 
     def build_model(self) -> nn.Module:
-        """The untrained network."""
-        return models.create(self.model, **self.options)
+        """The network, untrained or as `start` has it.
+
+        Raises:
+            WeightsError: `start` is missing, damaged, or another network's.
+        """
+        network = models.create(self.model, **self.options)
+        if self.start:
+            weights.copy(self.start, network)
+        return network
 
     def build_loss(self) -> Fixed:
         """The weighted sum of the loss terms; a second term of one name gets a number."""
@@ -166,12 +176,12 @@ class Recipe:
         return self.steps * self.batch / self.samples_per_epoch
 
     def replace(self, **changes) -> "Recipe":
-        """The same recipe with some fields changed; an unknown field is refused."""
+        """The same recipe with some fields changed, to values as JSON has them or ours; an unknown field is refused."""
         known = {spec.name for spec in dataclasses.fields(self)}
         unknown = sorted(set(changes) - known)
         if unknown:
             self._refuse(f"there is no field {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-        return dataclasses.replace(self, **changes)
+        return dataclasses.replace(self, **_from_plain(changes))
 
     def to_json(self) -> str:
         """The recipe as JSON text; `from_json` reads it back."""
@@ -186,11 +196,24 @@ class Recipe:
         """
         try:
             values = json.loads(text.read_text() if isinstance(text, Path) else text)
-            values["losses"] = tuple(Loss(**loss) for loss in values["losses"])
-            values["milestones"] = tuple(values["milestones"])
-            return cls(**values)
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, OSError) as error:
+            return cls(**_from_plain(values))
+        except (json.JSONDecodeError, TypeError, AttributeError, OSError) as error:
             raise RecipeError(f"not a recipe in JSON: {error}") from None
+
+
+def _from_plain(values: dict) -> dict:
+    """Fields of a recipe from what JSON holds: lists are tuples, terms of the loss are dictionaries."""
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    if isinstance(values.get("losses"), tuple):
+        values["losses"] = tuple(_loss(item) if isinstance(item, dict) else item for item in values["losses"])
+    return values
+
+
+def _loss(values: dict) -> Loss:
+    try:
+        return Loss(**values)
+    except TypeError as error:
+        raise RecipeError(f"a term of the loss has term, weight and options: {error}") from None
 
 
 def check_type(what: str, value, expected: type):

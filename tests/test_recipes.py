@@ -89,3 +89,30 @@ def test_unknown_names_are_refused():
 def test_broken_json_is_refused(text):
     with pytest.raises(RecipeError):
         recipes.Recipe.from_json(text)
+
+
+def test_json_values_become_ours():
+    losses = [{"term": "ssim", "weight": 0.5}, {"term": "mse", "weight": 2.0, "options": {"on": "rain"}}]
+    recipe = recipes.get("srn", losses=losses, milestones=[0.5])
+    assert recipe.losses == (recipes.Loss("ssim", 0.5), recipes.Loss("mse", 2.0, {"on": "rain"}))
+    assert recipe.milestones == (0.5,)
+    with pytest.raises(RecipeError, match="term, weight and options"):
+        recipes.get("srn", losses=[{"name": "ssim"}])
+
+
+def test_a_recipe_starts_from_weights(tmp_path):
+    import torch
+
+    from derainlib.errors import WeightsError
+    from derainlib.models import create, weights
+
+    trained = create("srn", stages=2, width=6)
+    weights.save(trained, tmp_path / "trained.safetensors", {})
+    options = {"stages": 3, "width": 6}
+    started = recipes.get("srn", start=str(tmp_path / "trained.safetensors"), options=options).build_model()
+    assert started.stages == 3
+    assert all(torch.equal(a, b) for a, b in zip(trained.parameters(), started.parameters(), strict=True))
+    for options, message in (({"width": 8}, "does not fit"), ({"model": "srn-direct"}, "holds weights of srn")):
+        changes = options if "model" in options else {"options": options}
+        with pytest.raises(WeightsError, match=message):
+            recipes.get("srn", start=str(tmp_path / "trained.safetensors"), **changes).build_model()

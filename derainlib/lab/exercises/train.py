@@ -1,0 +1,64 @@
+"""Exercises of `14_train.ipynb`."""
+
+import math
+
+from derainlib.lab.exercises import Exercise
+
+
+def _learning_rate(step, steps):
+    drops = sum(step / steps >= milestone for milestone in (0.3, 0.5, 0.8))
+    return 1e-3 * 0.2**drops
+
+
+learning_rate = Exercise(
+    """
+    **Exercise 1.** Ren et al. train with Adam at 10⁻³ and multiply the rate by 0.2 at 30 %, 50 % and 80 % of the
+    training. Write `learning_rate(step, steps)`, with steps counted from 0.
+    """,
+    answer=_learning_rate,
+    cases=[(0, 100), (29, 100), (30, 100), (55, 100), (80, 100), (999, 1000)],
+    wrong=[
+        lambda step, steps: 1e-3 * 0.2 ** sum(step / steps > milestone for milestone in (0.3, 0.5, 0.8)),
+        lambda step, steps: 1e-3 * (1 + math.cos(math.pi * step / steps)) / 2,
+        lambda step, steps: 1e-3 * 0.2,
+    ],
+    hints=(
+        "How many of the three milestones has `step / steps` reached?",
+        "Each drop multiplies once more: 0.2 ** drops.",
+    ),
+    why="At step 30 of 100 the first drop has happened already: a milestone counts from the step that reaches it.",
+)
+
+steps_of_the_paper = Exercise(
+    """
+    **Exercise 2.** BRN's training set has 1,254 images of 481x321 pixels. The authors cut patches of 100x100 at a
+    stride of 80 and train 100 epochs with 12 patches a step. How many steps is that, to the nearest thousand?
+    """,
+    answer=157_000,
+    wrong=[125_000, 104_500, 10_450, 188_000],
+    hints=(
+        "How many window positions fit along 481 pixels, and how many along 321?",
+        "floor((481 − 100) / 80) + 1 = 5 and floor((321 − 100) / 80) + 1 = 3: 15 patches an image.",
+    ),
+    why="1,254 · 15 = 18,810 patches an epoch; 100 · 18,810 / 12 = 156,750 steps.",
+    tolerance=0.005,
+)
+
+samples_of_a_process = Exercise(
+    """
+    **Exercise 3.** Step s takes the next `batch` samples of the stream, shared out to `world` processes. Write
+    `share(step, batch, rank, world)`: the list of stream positions that process `rank` works on, such that every
+    process gets equally many and together they take the whole step.
+    """,
+    answer=lambda step, batch, rank, world: list(range(step * batch + rank, (step + 1) * batch, world)),
+    cases=[(0, 4, 0, 2), (0, 4, 1, 2), (3, 8, 2, 4), (5, 6, 0, 1)],
+    wrong=[
+        lambda step, batch, rank, world: list(range(step * batch, (step + 1) * batch)),
+        lambda step, batch, rank, world: list(range(rank, batch, world)),
+    ],
+    hints=(
+        "The step's positions run from step · batch to (step + 1) · batch.",
+        "Take every `world`-th, from `rank` on.",
+    ),
+    why="No state is needed: whoever starts at step s knows its samples, which is why a killed run resumes exactly.",
+)

@@ -1,0 +1,360 @@
+"""SRN and BRN: one or two small recurrent networks, run T times over the same photograph.
+
+D. Ren, W. Shang, P. Zhu, Q. Hu, D. Meng, W. Zuo, "Single Image Deraining Using Bilateral Recurrent Network"
+(equation numbers below are this paper's). SRN is the authors' earlier PReNet with its images renamed.
+
+    x^t = F(y, x^{t-1})                                                        (1)  y = O, x = B̂, r = R̂
+    z^t = f_in(x^{t-1}, y),  h^t = f_recurrent(h^{t-1}, z^t),  x^t = f_out(f_res(h^t))        (2)
+    r^t = F(y, r^{t-1}),  x^t = y − r^t                                        (4)  residual mapping
+    r^t = F_r(y, r^{t-1}),  x^t = F_x(y, x^{t-1}, r^t)                         (5)  CRN, no exchange
+    r^t = F_r(y, r^{t-1}, (h_r^{t-1}, h_x^{t-1})),  x^t = F_x(y, x^{t-1}, r^t, (h_r^t, h_x^{t-1}))    (8)  BRN
+
+Where the text leaves a choice, the authors' public code decides: r and x both start as the rainy image, h and c as
+zero; a block ends in a ReLU of the sum; the residual form writes Eq. 4 as x^t = y + F(y, x^{t-1}), which is the same
+map with the sign of F's last layer turned and r^{t-1} = y − x^{t-1} read from the two images F sees anyway.
+The gates of GRUs in BRN see the other branch's state unchanged, only their own is reset (our choice).
+
+How a stage is kept quick: the four gates are one convolution, the rainy image's share of each input layer is computed
+once for all stages, and in the first stage, where every state is zero, the states' share of the gates is skipped.
+Memory is channels-last. On CPUs, where no gradient is wanted, each layer works on one strip of rows after the other
+(`Strips`), and pointwise steps overwrite what nobody reads again.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from derainlib.errors import DerainError
+from derainlib.layers import Layers
+
+State = tuple[Tensor, ...]
+"""What a cell hands to the next stage, the hidden state h first: (h, c) of an LSTM, (h,) of a GRU."""
+
+STRIP = 192 * 2**10
+"""Bytes of one channel of a strip, in fp32 96 rows of a photograph 512 pixels wide.
+
+The widest activation, four gates of 32 channels, then takes 24 MB: it stays in a last-level cache, and below the 32 MB
+from which C's allocator returns memory after each use, to be mapped and zeroed afresh for the next.
+"""
+
+
+def _frugal(x: Tensor) -> bool:
+    """Whether memory counts: on CPUs, without gradients, which need theirs, or a compiler, which manages its own."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+class Strips:
+    """Runs layers over a large image in strips of rows, where memory counts; otherwise over all of it at once.
+
+    The maps that the strips are put together in are used again: fresh memory costs a page fault every 4 kB.
+
+    Args:
+        like: any tensor of the image's size, (N, channels, H, W), in the layers' precision.
+    """
+
+    def __init__(self, like: Tensor):
+        self.count, _, self.height, self.width = like.shape
+        self.rows = STRIP // (self.count * self.width * like.element_size())
+        self.needed = _frugal(like) and self.rows < self.height
+        self.spare: list[Tensor] = []
+
+    def run(self, layers: Callable[..., State], depth: int, *inputs: Tensor | None) -> State:
+        """`layers(*inputs)`.
+
+        Args:
+            layers: take and return maps, (N, channels, H, W), padded by themselves.
+            depth: rows that a row of the results depends on to each side; computed twice where strips meet.
+            inputs: maps, or None.
+        """
+        if not self.needed:
+            return layers(*inputs)
+        results = None
+        step = max(self.rows, 4 * depth)
+        for top in range(0, self.height, step):
+            start, bottom = max(0, top - depth), min(self.height, top + step)
+            parts = layers(*(x if x is None else x[:, :, start : bottom + depth] for x in inputs))
+            results = results or tuple(map(self._map, parts))
+            for result, part in zip(results, parts, strict=True):
+                result[:, :, top:bottom] = part[:, :, top - start : bottom - start]
+        return results
+
+    def _map(self, part: Tensor) -> Tensor:
+        """Memory for a map of which `part` is a strip."""
+        if self.spare:
+            return self.spare.pop()
+        shape = self.count, part.shape[1], self.height, self.width
+        return torch.empty(shape, dtype=part.dtype, memory_format=torch.channels_last)
+
+    def release(self, *maps: Tensor):
+        """Takes back maps that nobody will read any more."""
+        if self.needed:
+            self.spare += maps
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    """σ(x), written over x where memory counts."""
+    return x.sigmoid_() if _frugal(x) else x.sigmoid()
+
+
+def _tanh(x: Tensor) -> Tensor:
+    """tanh(x); where memory counts as 2σ(2x) − 1, which a CPU computes five times as quickly, to 2e-7."""
+    if not _frugal(x) or x.dtype == torch.float64:
+        return x.tanh()
+    return x.float().mul(2).sigmoid_().mul_(2).sub_(1).to(x.dtype)
+
+
+def _conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+def _gates(conv: nn.Conv2d, *inputs: Tensor | None) -> Tensor:
+    """`conv` of the inputs (of equal width) side by side; a missing input is a zero state and costs nothing."""
+    given = [x for x in inputs if x is not None]
+    weight, width = conv.weight, given[0].shape[1]
+    if len(given) * width < conv.in_channels:
+        slices = weight.split(width, 1)
+        weight = torch.cat([part for part, x in zip(slices, inputs, strict=False) if x is not None], 1)
+    return F.conv2d(torch.cat(given, 1), weight, conv.bias, padding=1)
+
+
+class ConvLSTM(nn.Module):
+    """Eq. 3, and with the other branch's hidden state as a third input Eq. 6/7.
+
+    i, f, o = σ(W∗(z, h, h_other) + b),  g = tanh(W∗(z, h, h_other) + b),  c' = f⊙c + i⊙g,  h' = o⊙tanh(c')
+
+    One convolution computes the four gates, in the order i, f, o, g.
+    """
+
+    depth = 1
+    """3x3 convolutions from the inputs to the new state."""
+
+    def __init__(self, width: int, states: int):
+        super().__init__()
+        self.gates = _conv3x3(width * (1 + states), 4 * width)
+
+    def forward(self, z: Tensor, other: Tensor | None, h: Tensor | None = None, c: Tensor | None = None) -> State:
+        gates = _gates(self.gates, z, h, other)
+        i, f, o, g = gates.chunk(4, 1)
+        g = _tanh(g)
+        if _frugal(gates):
+            gates.sigmoid_()  # i, f and o with it: one pass over contiguous memory is quicker than three in steps
+        else:
+            i, f, o = i.sigmoid(), f.sigmoid(), o.sigmoid()
+        c = i * g if c is None else torch.addcmul(i * g, f, c)
+        return o * _tanh(c), c
+
+
+class ConvGRU(nn.Module):
+    """The gated recurrent unit of Tables II and IV.
+
+    z', b = σ(W∗(z, h, h_other) + b),  g = tanh(W∗(z, b⊙h, h_other) + b),  h' = (1 − z')⊙h + z'⊙g
+    """
+
+    depth = 2
+
+    def __init__(self, width: int, states: int):
+        super().__init__()
+        self.gates = _conv3x3(width * (1 + states), 2 * width)
+        self.candidate = _conv3x3(width * (1 + states), width)
+
+    def forward(self, z: Tensor, other: Tensor | None, h: Tensor | None = None) -> State:
+        update, reset = _sigmoid(_gates(self.gates, z, h, other)).chunk(2, 1)
+        candidate = _tanh(_gates(self.candidate, z, None if h is None else reset * h, other))
+        return (update * candidate if h is None else torch.lerp(h, candidate, update),)
+
+
+CELLS = {"lstm": ConvLSTM, "gru": ConvGRU}
+
+
+class ResBlock(nn.Module):
+    """conv, ReLU, conv, ReLU; then a ReLU of the sum with the block's input."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.first, self.second = _conv3x3(width, width), _conv3x3(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(self.first(x).relu_()).relu_()
+        return (y + x).relu_()
+
+
+class Branch(nn.Module):
+    """One recurrent network F: input layer, cell, residual blocks, output layer (Eq. 2).
+
+    Args:
+        images: RGB images the input layer sees besides the rainy one.
+        blocks: number of residual blocks.
+        cell: "lstm" or "gru".
+        exchange: whether the cell also sees the other branch's hidden state.
+        sees_rainy: whether the input layer sees the rainy image.
+        width: feature channels.
+    """
+
+    def __init__(self, images: int, blocks: int, cell: str, exchange: bool, sees_rainy: bool, width: int):
+        super().__init__()
+        self.sees_rainy = sees_rainy
+        self.input = _conv3x3(3 * (images + sees_rainy), width)
+        self.cell = CELLS[cell](width, 2 if exchange else 1)
+        self.blocks = nn.Sequential(*[ResBlock(width) for _ in range(blocks)])
+        self.output = _conv3x3(width, 3)
+
+    @property
+    def depth(self) -> int:
+        """Pixels to each side that the image of one stage depends on: a 3x3 convolution is one."""
+        return 1 + self.cell.depth + 2 * len(self.blocks) + 1
+
+    def rainy_share(self, rainy: Tensor) -> Tensor:
+        """What the rainy image (and the bias) adds to the input layer in every stage."""
+        weight, bias = self.input.weight, self.input.bias
+        if not self.sees_rainy:
+            return bias.view(1, -1, 1, 1).expand(len(rainy), -1, *rainy.shape[2:])
+        return F.conv2d(rainy.to(weight.dtype), weight[:, :3], bias, padding=1)
+
+    def forward(self, strips: Strips, share: Tensor, images: Tensor, state: State | None, other: Tensor | None = None):
+        """One stage: the image this branch estimates, and its new state."""
+        state = strips.run(self.advance, 1 + self.cell.depth, images, share, other, *(state or ()))
+        x = state[0]
+        for block in self.blocks:
+            (y,) = strips.run(lambda x, block=block: (block(x),), 2, x)
+            if x is not state[0]:
+                strips.release(x)
+            x = y
+        image = self.output(x)
+        if x is not state[0]:
+            strips.release(x)
+        return image, state
+
+    def advance(self, images: Tensor, share: Tensor, other: Tensor | None, *state: Tensor | None) -> State:
+        """The new state."""
+        weight = self.input.weight[:, 3:] if self.sees_rainy else self.input.weight
+        z = (F.conv2d(images.to(weight.dtype), weight, padding=1) + share).relu_()
+        return self.cell(z, other, *state)
+
+
+class _Recurrent(nn.Module):
+    """What SRN and BRN share: checked options, and the properties that the tiler reads."""
+
+    stride = 1
+    global_statistics = False
+    reach: int
+    """Pixels that one stage sees to each side: a 3x3 convolution is one pixel."""
+
+    def __init__(self, stages: int, cell: str):
+        super().__init__()
+        if not isinstance(stages, int) or stages < 1:
+            raise DerainError(f"stages is the number of runs T, a whole number from 1; got {stages!r}")
+        if cell not in CELLS:
+            raise DerainError(f"cell must be one of {', '.join(CELLS)}; got {cell!r}")
+        self.stages, self.cell = stages, cell
+
+
+class SRN(_Recurrent):
+    """Single recurrent network (Eq. 1–4).
+
+    Args:
+        stages: T, how often the network runs over the photograph (paper: 6).
+        blocks: residual blocks (5; SRN+ has 18).
+        cell: "lstm" or "gru".
+        residual: Eq. 4, the network gives −r and x = y + F; otherwise Eq. 1, it gives x.
+        sees_rainy: False for SRN_x of Table II, whose later stages see only x^{t-1}.
+        width: feature channels (32).
+    """
+
+    def __init__(self, stages=6, blocks=5, cell="lstm", residual=True, sees_rainy=True, width=32):
+        super().__init__(stages, cell)
+        self.residual = residual
+        self.network = Branch(1, blocks, cell, exchange=False, sees_rainy=sees_rainy, width=width)
+        self.reach = self.network.depth
+
+    @property
+    def halo(self) -> int:
+        """Pixels to each side that an output pixel depends on: 13 a stage, 78 at T = 6."""
+        return self.reach * self.stages
+
+    def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
+        """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1]; `keep` also returns stages and hidden states."""
+        rainy = rainy.contiguous(memory_format=torch.channels_last)
+        share = self.network.rainy_share(rainy)
+        strips = Strips(share)
+        x, state, stages, extras = rainy, None, [], {}
+        for t in range(1, self.stages + 1):
+            before = state
+            image, state = self.network(strips, share, x, state)
+            x = rainy + image if self.residual else image.to(rainy.dtype)
+            if keep:
+                stages.append(x)
+                extras[f"hidden_{t}"] = state[0]
+            elif before:
+                strips.release(*before)
+        return Layers(x, rainy - x, tuple(stages), tuple(rainy - s for s in stages), extras if keep else None)
+
+
+EXCHANGES = {"both": (True, True), "none": (False, False), "x2r": (True, False), "r2x": (False, True)}
+"""Who sees the other branch's hidden state: (the rain branch, the background branch)."""
+
+
+class BRN(_Recurrent):
+    """Bilateral recurrent network (Eq. 5–8): a rain branch, then a background branch, in each stage.
+
+    Background and rain are estimated separately, so rainy = background + rain holds only approximately.
+
+    Args:
+        stages: T (paper: 6; the authors' public weights: 8).
+        rain_blocks: residual blocks of F_r (3).
+        background_blocks: residual blocks of F_x (5).
+        cell: "lstm" or "gru" (BRN-GRU, Table IV).
+        exchange: "both" (BRN), "none" (CRN), "x2r" or "r2x" (one way; Table III).
+        width: feature channels (32).
+    """
+
+    def __init__(self, stages=6, rain_blocks=3, background_blocks=5, cell="lstm", exchange="both", width=32):
+        super().__init__(stages, cell)
+        if exchange not in EXCHANGES:
+            raise DerainError(f"exchange must be one of {', '.join(EXCHANGES)}; got {exchange!r}")
+        self.to_rain, self.to_background = EXCHANGES[exchange]
+        self.rain = Branch(1, rain_blocks, cell, self.to_rain, sees_rainy=True, width=width)
+        self.background = Branch(2, background_blocks, cell, self.to_background, sees_rainy=True, width=width)
+        self.reach, self.rain_reach = self.background.depth, self.rain.depth
+
+    @property
+    def halo(self) -> int:
+        """Pixels to each side that an output pixel depends on: 13 a stage and 9 for the first rain, 87 at T = 6."""
+        return self.reach * self.stages + self.rain_reach
+
+    def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
+        """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1]; `keep` also returns stages and hidden states."""
+        rainy = rainy.contiguous(memory_format=torch.channels_last)
+        shares = self.rain.rainy_share(rainy), self.background.rainy_share(rainy)
+        strips = Strips(shares[0])
+        r = x = rainy
+        rain_state = state = None
+        stages, rain_stages, extras = [], [], {}
+        for t in range(1, self.stages + 1):
+            before = (*(rain_state or ()), *(state or ()))
+            r, rain_state = self.rain(strips, shares[0], r, rain_state, state[0] if self.to_rain and state else None)
+            other = rain_state[0] if self.to_background else None
+            x, state = self.background(strips, shares[1], torch.cat((x, r), 1), state, other)
+            if keep:
+                stages.append(x)
+                rain_stages.append(r)
+                extras |= {f"hidden_{t}": state[0], f"hidden_rain_{t}": rain_state[0]}
+            else:
+                strips.release(*before)
+        return Layers(x, r, tuple(stages), tuple(rain_stages), extras if keep else None)
+
+
+VARIANTS = {
+    "srn": (SRN, {}),
+    "srn-direct": (SRN, {"residual": False}),
+    "srn-x": (SRN, {"residual": False, "sees_rainy": False}),
+    "srn-gru": (SRN, {"residual": False, "cell": "gru"}),
+    "srn+": (SRN, {"residual": False, "blocks": 18}),
+    "brn": (BRN, {}),
+    "brn-gru": (BRN, {"cell": "gru"}),
+    "crn": (BRN, {"exchange": "none"}),
+    "brn-x2r": (BRN, {"exchange": "x2r"}),
+    "brn-r2x": (BRN, {"exchange": "r2x"}),
+}
+"""The networks of Tables I–IV by name: the class and what differs from its defaults."""
