@@ -42,8 +42,22 @@ MAX_PIXELS = 160_000_000
 MIN_SIDE = 16
 """The networks want at least this many pixels each way."""
 
-READABLE = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pfm", ".pgm", ".png", ".ppm", ".tif",
-            ".tiff", ".webp")
+READABLE = (
+    ".avif",
+    ".bmp",
+    ".gif",
+    ".jp2",
+    ".jpeg",
+    ".jpg",
+    ".pbm",
+    ".pfm",
+    ".pgm",
+    ".png",
+    ".ppm",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
 """Endings by which a folder's images are found; `read` itself looks at the content only."""
 
 WRITABLE = {

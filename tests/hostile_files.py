@@ -59,10 +59,28 @@ def png(width=8, height=8, depth=8, colour=2, rows: bytes | None = None, between
 
 def ifd(**tags: int) -> bytes:
     """A little-endian TIFF file of one uncompressed 8-bit grey strip, tag by tag."""
-    known = {"width": 256, "height": 257, "bits": 258, "compression": 259, "photometric": 262, "strip": 273,
-             "samples": 277, "rows": 278, "count": 279}
-    values = {"width": 8, "height": 8, "bits": 8, "compression": 1, "photometric": 1, "strip": 8, "samples": 1,
-              "rows": 8, "count": 64} | tags
+    known = {
+        "width": 256,
+        "height": 257,
+        "bits": 258,
+        "compression": 259,
+        "photometric": 262,
+        "strip": 273,
+        "samples": 277,
+        "rows": 278,
+        "count": 279,
+    }
+    values = {
+        "width": 8,
+        "height": 8,
+        "bits": 8,
+        "compression": 1,
+        "photometric": 1,
+        "strip": 8,
+        "samples": 1,
+        "rows": 8,
+        "count": 64,
+    } | tags
     entries = b"".join(struct.pack("<HHII", known[name], 4, 1, value) for name, value in values.items())
     return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(values)) + entries + struct.pack("<I", 0)
 
