@@ -322,7 +322,8 @@ def _shrunk(data: bytes, limit: int) -> bytes:
             (256, Image.Dither.NONE),
             (96, Image.Dither.NONE),
         ):
-            palette = image.quantize(colours, method=Image.Quantize.MEDIANCUT)
+            # Covers the colours' range, so that white stays white and a colour bar keeps its rare ends.
+            palette = image.quantize(colours, method=Image.Quantize.MAXCOVERAGE)
             small = _encode(image.quantize(palette=palette, dither=dither))
             if len(small) <= limit:
                 return small
