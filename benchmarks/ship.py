@@ -1,10 +1,12 @@
-"""Makes a run's best weights the shipped ones: `python benchmarks/ship.py RUN NAME --data "…" --notes "…"`.
+"""Makes trained weights the shipped ones: `python benchmarks/ship.py NAME RUN [RUN …] --data "…" --notes "…"`.
 
-The card keeps what the run wrote (recipe, steps, hardware, wall time) and says in words what the network was trained
-on. Its scores come from `benchmarks/score.py --update-cards` afterwards.
+The best weights of the last run are shipped. Where a training had several phases, each starting from the weights of
+the one before, their runs are named in order: the card lists each phase's recipe, steps and time, and their sums. Its
+scores come from `benchmarks/score.py --update-cards` afterwards.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 from derainlib.models import weights
@@ -15,17 +17,29 @@ LICENCE = (
 )
 
 
+def phase(run: Path) -> dict:
+    """What a run did up to its newest checkpoint: its recipe, its steps, and the seconds that they took."""
+    recipe = json.loads((run / "recipe.json").read_text())
+    steps = max(int(path.name.removeprefix("step-")) for path in (run / "checkpoints").glob("step-*"))
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    seconds = sum(recipe["batch"] / r["samples_per_second"] for r in records if r["step"] <= steps)
+    return {"recipe": recipe, "steps": steps, "wall_seconds": round(seconds)}
+
+
 def main() -> None:
+    """Reads the command line, writes weights and card."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="the folder of a training")
     parser.add_argument("name", help="the name to ship under, as `derainlib.load` takes it")
+    parser.add_argument("runs", type=Path, nargs="+", help="the folders of the training's phases, the last one last")
     parser.add_argument("--data", required=True, help="what the network was trained on, in a sentence")
     parser.add_argument("--notes", default="", help="what else a user should know")
     args = parser.parse_args()
-    source = args.run / "best.safetensors"
-    words = {"data": args.data, "licence": LICENCE} | ({"notes": args.notes} if args.notes else {})
-    weights.save(weights.load(source), weights.FOLDER / f"{args.name}.safetensors", weights.card(source) | words)
-    print(f"{args.name}: {weights.card(args.name)['steps']} steps, trained on {args.data}")
+    source, phases = args.runs[-1] / "best.safetensors", [phase(run) for run in args.runs]
+    card = weights.card(source) | {"data": args.data, "licence": LICENCE, "notes": args.notes, "phases": phases}
+    card |= {total: sum(one[total] for one in phases) for total in ("steps", "wall_seconds")}
+    card.pop("recipe")  # each phase has its own
+    weights.save(weights.load(source), weights.FOLDER / f"{args.name}.safetensors", card)
+    print(f"{args.name}: {card['steps']} steps in {card['wall_seconds'] / 60:.0f} minutes, trained on {args.data}")
 
 
 if __name__ == "__main__":

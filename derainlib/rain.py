@@ -239,6 +239,8 @@ MIXES: dict[str, tuple[tuple[str, float], ...]] = {
         ("rain800", 0.1),
         ("veil", 0.1),
     ),
+    # Streaks alone: a network that also learns to lift mist darkens scenes that are pale without any rain.
+    "streaks": (("light", 0.5), ("heavy", 0.2), ("crossed", 0.1), ("noise", 0.1), ("rain800", 0.1)),
 }
 
 

@@ -20,6 +20,7 @@ from nbclient.exceptions import CellExecutionError
 from derainlib.errors import DerainError
 from derainlib.files import write_atomically
 from derainlib.lab import gate, series
+from derainlib.models import weights
 
 FOLDER = Path("notebooks")
 """Where the series is, from the repository's root."""
@@ -62,7 +63,9 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> float:
     """
     before = _children()
     resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=900, kernel_name="python3", record_timing=False, resources=resources).execute()
+    NotebookClient(
+        notebook, timeout=900, kernel_name="python3", record_timing=False, coalesce_streams=True, resources=resources
+    ).execute()
     return _children() - before
 
 
@@ -100,6 +103,7 @@ def link(folder: Path) -> list[Path]:
     if readme.is_file():
         old = readme.read_text()
         new = series.fill(old, series.CONTENTS, series.contents(entries, f"{folder.name}/"))
+        new = series.fill(new, series.SCORES, series.scores({name: weights.card(name) for name in weights.shipped()}))
         if new != old:
             write_atomically(readme, new.encode())
             changed.append(readme)

@@ -1,13 +1,13 @@
 """The series of notebooks: its table of contents, and the links that are generated from it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
 
-CONTENTS, NAVIGATION = "contents", "navigation"
+CONTENTS, NAVIGATION, SCORES = "contents", "navigation", "scores"
 """Names of the generated parts of a text, each between `<!-- name -->` and `<!-- /name -->`."""
 
 
@@ -95,6 +95,30 @@ def navigation(entry: Entry, entries: list[Entry], seconds: int | None) -> str:
 def duration(seconds: int) -> str:
     """A time as a reader wants it: 40 s, 3 min."""
     return f"{seconds} s" if seconds < 100 else f"{round(seconds / 60)} min"
+
+
+ROWS = (
+    ("Rain100L, 100 pairs", "rain100l", "psnr_y", "ssim_y"),
+    ("hold-out, light rain", "holdout-light", "psnr_rgb", "ssim_y"),
+    ("hold-out, heavy rain", "holdout-heavy", "psnr_rgb", "ssim_y"),
+    ("hold-out, rain in mist", "holdout-veil", "psnr_rgb", "ssim_y"),
+)
+"""Rows of the README's table of scores: what it is called, the set, its PSNR and its SSIM."""
+
+
+def scores(cards: Mapping[str, dict]) -> str:
+    """The scores of networks beside the rainy input's, as a Markdown table made from the cards that have them."""
+    cards = {name: card for name, card in cards.items() if card.get("scores", {}).keys() >= {row[1] for row in ROWS}}
+    if not cards:
+        return ""
+    heads = [f"{name.upper()} (T = {card['options']['stages']})" for name, card in cards.items()]
+    lines = [f"| PSNR (dB) / SSIM | rainy input | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
+    for title, dataset, psnr, ssim in ROWS:
+        found = [card["scores"][dataset] for card in cards.values()]
+        cells = [f"{found[0][psnr]['rainy']:.2f} / {found[0][ssim]['rainy']:.3f}"]
+        cells += [f"{one[psnr]['mean']:.2f} / {one[ssim]['mean']:.3f}" for one in found]
+        lines.append(f"| {title} ({'Y' if psnr.endswith('y') else 'RGB'} / Y) | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def fill(text: str, name: str, content: str) -> str:

@@ -10,6 +10,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from derainlib.lab import gate, series
+from derainlib.models import weights
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 
@@ -22,6 +23,13 @@ def test_readme_lists_the_notebooks_that_exist():
     readme = (FOLDER.parent / "README.md").read_text()
     assert f"<!-- {series.CONTENTS} -->" in readme
     assert series.fill(readme, series.CONTENTS, series.contents(series.existing(FOLDER), "notebooks/")) == readme
+
+
+def test_readme_gives_the_scores_of_the_cards():
+    readme = (FOLDER.parent / "README.md").read_text()
+    assert f"<!-- {series.SCORES} -->" in readme
+    table = series.scores({name: weights.card(name) for name in weights.shipped()})
+    assert series.fill(readme, series.SCORES, table) == readme
 
 
 def strip(notebook: NotebookNode) -> None:
