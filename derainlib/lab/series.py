@@ -118,7 +118,7 @@ def scores(cards: Mapping[str, dict]) -> str:
         cells = [f"{found[0][psnr]['rainy']:.2f} / {found[0][ssim]['rainy']:.3f}"]
         cells += [f"{one[psnr]['mean']:.2f} / {one[ssim]['mean']:.3f}" for one in found]
         lines.append(f"| {title} ({'Y' if psnr.endswith('y') else 'RGB'} / Y) | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join(["", *lines, ""])
 
 
 def fill(text: str, name: str, content: str) -> str:
