@@ -221,7 +221,7 @@ class Branch(nn.Module):
             if x is not state[0]:
                 strips.release(x)
             x = y
-        image = self.output(x)
+        image = self.output(x).to(images.dtype)
         if x is not state[0]:
             strips.release(x)
         return image, state
@@ -240,14 +240,18 @@ class _Recurrent(nn.Module):
     global_statistics = False
     reach: int
     """Pixels that one stage sees to each side: a 3x3 convolution is one pixel."""
+    resets: int
+    """Of these, the pixels seen by a GRU's reset gate: none in the first stage, which has nothing to reset."""
 
-    def __init__(self, stages: int, cell: str):
+    def __init__(self, stages: int, cell: str, **sizes: int):
         super().__init__()
-        if not isinstance(stages, int) or stages < 1:
-            raise DerainError(f"stages is the number of runs T, a whole number from 1; got {stages!r}")
+        for name, value in {"stages": stages, **sizes}.items():
+            if type(value) is not int or value < 1:
+                raise DerainError(f"{name} must be a whole number from 1; got {value!r}")
         if cell not in CELLS:
             raise DerainError(f"cell must be one of {', '.join(CELLS)}; got {cell!r}")
         self.stages, self.cell = stages, cell
+        self.resets = CELLS[cell].depth - 1
 
 
 class SRN(_Recurrent):
@@ -262,8 +266,16 @@ class SRN(_Recurrent):
         width: feature channels (32).
     """
 
-    def __init__(self, stages=6, blocks=5, cell="lstm", residual=True, sees_rainy=True, width=32):
-        super().__init__(stages, cell)
+    def __init__(
+        self,
+        stages: int = 6,
+        blocks: int = 5,
+        cell: str = "lstm",
+        residual: bool = True,
+        sees_rainy: bool = True,
+        width: int = 32,
+    ):
+        super().__init__(stages, cell, blocks=blocks, width=width)
         self.residual = residual
         self.network = Branch(1, blocks, cell, exchange=False, sees_rainy=sees_rainy, width=width)
         self.reach = self.network.depth
@@ -271,7 +283,7 @@ class SRN(_Recurrent):
     @property
     def halo(self) -> int:
         """Pixels to each side that an output pixel depends on: 13 a stage, 78 at T = 6."""
-        return self.reach * self.stages
+        return self.reach * self.stages - self.resets
 
     def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
         """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1]; `keep` also returns stages and hidden states."""
@@ -282,7 +294,7 @@ class SRN(_Recurrent):
         for t in range(1, self.stages + 1):
             before = state
             image, state = self.network(strips, share, x, state)
-            x = rainy + image if self.residual else image.to(rainy.dtype)
+            x = rainy + image if self.residual else image
             if keep:
                 stages.append(x)
                 extras[f"hidden_{t}"] = state[0]
@@ -309,8 +321,16 @@ class BRN(_Recurrent):
         width: feature channels (32).
     """
 
-    def __init__(self, stages=6, rain_blocks=3, background_blocks=5, cell="lstm", exchange="both", width=32):
-        super().__init__(stages, cell)
+    def __init__(
+        self,
+        stages: int = 6,
+        rain_blocks: int = 3,
+        background_blocks: int = 5,
+        cell: str = "lstm",
+        exchange: str = "both",
+        width: int = 32,
+    ):
+        super().__init__(stages, cell, rain_blocks=rain_blocks, background_blocks=background_blocks, width=width)
         if exchange not in EXCHANGES:
             raise DerainError(f"exchange must be one of {', '.join(EXCHANGES)}; got {exchange!r}")
         self.to_rain, self.to_background = EXCHANGES[exchange]
@@ -321,7 +341,9 @@ class BRN(_Recurrent):
     @property
     def halo(self) -> int:
         """Pixels to each side that an output pixel depends on: 13 a stage and 9 for the first rain, 87 at T = 6."""
-        return self.reach * self.stages + self.rain_reach
+        detour = CELLS[self.cell].depth if self.to_rain else 0  # rain to rain by way of the background's hidden state
+        further = max(self.reach, self.rain_reach + detour)
+        return self.reach + self.rain_reach + further * (self.stages - 1) - 2 * self.resets
 
     def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
         """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1]; `keep` also returns stages and hidden states."""

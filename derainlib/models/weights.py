@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from derainlib import files
 from derainlib.errors import WeightsError
 from derainlib.models import create
+from derainlib.models.recurrent import BRN, SRN
 
 FOLDER = Path(__file__).parents[1] / "weights"
 """Where the shipped weights lie."""
@@ -72,7 +73,7 @@ def load(name_or_path: str | Path, **overrides) -> nn.Module:
     """
     path = _find(name_or_path)
     header, tensors = _read(path)
-    model = create(header["model"], **json.loads(header["options"]) | overrides)
+    model = create(header["model"], **header["options"] | overrides)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -141,28 +142,32 @@ def convert(path: str | Path, model: str | None = None, **options) -> nn.Module:
     path = Path(path)
     state = _read_pickle(path)
     network = create(model or _guess(state, path), **options)
-    if not hasattr(network, "reach"):
-        raise WeightsError(f"only checkpoints of SRN and BRN are public; {network.name} has none to convert")
-    converted = {}
-    for key, target in network.state_dict().items():
-        sources = _authors_keys(key, network.cell)
-        missing = [source for source in sources if source not in state]
-        if missing:
-            raise WeightsError(f"{path} is no {network.name}: it lacks {', '.join(missing)}")
-        tensor = torch.cat([state.pop(source) for source in sources])
-        if key.endswith("candidate.weight"):  # the authors put the state before the input there
-            tensor = torch.cat(tensor.chunk(2, 1)[::-1], 1)
-        if tensor.shape != target.shape:
-            raise WeightsError(
-                f"{path} is no {network.name}: {', '.join(sources)} gives {tuple(tensor.shape)} "
-                f"where {tuple(target.shape)} is needed"
-            )
-        converted[key] = tensor
-    unexpected = [key for key in state if not _UNUSED.match(key)]
+    if not isinstance(network, SRN | BRN) or network.name == "brn-gru":
+        raise WeightsError(f"the authors published no {network.name}, so there is no checkpoint to convert")
+    converted = {key: _take(state, key, target, network, path) for key, target in network.state_dict().items()}
+    unexpected = [key for key in state if not (isinstance(network, BRN) and _UNUSED.match(key))]
     if unexpected:
         raise WeightsError(f"{path} is no {network.name}: it also holds {', '.join(unexpected)}")
     network.load_state_dict(converted)
     return network.eval()
+
+
+def _take(state: dict[str, Tensor], key: str, target: Tensor, network: nn.Module, path: Path) -> Tensor:
+    """Our parameter `key`, of `target`'s shape, from the authors' tensors, which are taken out of `state`."""
+    sources = _authors_keys(key, network.cell)
+    missing = [source for source in sources if source not in state]
+    if missing:
+        raise WeightsError(f"{path} is no {network.name}: it lacks {', '.join(missing)}")
+    parts = [state.pop(source) for source in sources]
+    shape = (len(target) // len(parts), *target.shape[1:])
+    for source, part in zip(sources, parts, strict=True):
+        if part.shape != shape:
+            raise WeightsError(
+                f"{path} is no {network.name}: {source} has the shape {tuple(part.shape)}, it should be {shape}"
+            )
+    if key.endswith("candidate.weight"):  # the authors put the state before the input there
+        parts = [torch.cat(part.chunk(2, 1)[::-1], 1) for part in parts]
+    return torch.cat(parts)
 
 
 def _authors_keys(key: str, cell: str) -> list[str]:
@@ -187,7 +192,8 @@ def _guess(state: dict[str, Tensor], path: Path) -> str:
     """The network that a checkpoint's names and shapes speak for."""
 
     def inputs(layer: str) -> int:
-        return state[f"{layer}.0.weight"].shape[1] if f"{layer}.0.weight" in state else 0
+        weight = state.get(f"{layer}.0.weight")
+        return weight.shape[1] if weight is not None and weight.ndim == 4 else 0
 
     blocks = len({key.split(".")[0] for key in state if re.match(r"res_conv\d+\.", key)})
     shape = inputs("conv0_r"), inputs("conv0"), inputs("conv_i_r"), inputs("conv_i"), inputs("conv_z"), blocks
@@ -238,8 +244,8 @@ def _find(name_or_path: str | Path) -> Path:
     return path
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Header and tensors of a file that `save` wrote, checked against its checksum."""
+def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    """Header (model, options, sha256) and tensors of a file that `save` wrote, checked against its checksum."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -250,7 +256,11 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise WeightsError(f"{path} was not written by derainlib: its header names no network")
     if header["sha256"] != _checksum(tensors):
         raise WeightsError(f"{path} is damaged: its tensors do not match their checksum")
-    return header, tensors
+    try:
+        options = dict(json.loads(header["options"]))
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"{path} is damaged: its options cannot be read: {_one_line(error)}") from None
+    return header | {"options": options}, tensors
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -258,7 +268,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(f"there is no checkpoint {path}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what it might not understand; the error says it better
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or damaged pickle may raise anything; none of it was executed
         raise WeightsError(
             f"{path} is damaged or more than plain tensors; nothing in it was executed: {_one_line(error)}"
