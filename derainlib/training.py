@@ -126,9 +126,11 @@ class _Run:
 
     def __init__(self, recipe: Recipe, sources: Sources, folder: Path, workers: int):
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
 
         self.recipe, self.sources, self.folder, self.workers = recipe, sources, folder, workers
         self.samples = Samples(sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed)
+        AcceleratorState._reset_state()  # or a second run in one process could not choose another precision
         self.accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(),  # named, so that several processes also find each other on CPUs
             mixed_precision=recipe.precision,

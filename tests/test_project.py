@@ -68,7 +68,10 @@ def test_ci_runs_the_commands_of_the_readme():
 
 
 def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess:
-    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    # The tests themselves run under make, which otherwise announces each folder it enters.
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")

@@ -133,7 +133,7 @@ def test_training_learns_and_keeps_the_best(folder, tmp_path):
     )
 
 
-def test_bf16_trains(folder, tmp_path):
+def test_bf16_trains_after_a_run_in_another_precision(uninterrupted, folder, tmp_path):
     result = training.train(tiny(precision="bf16"), gather(folder), tmp_path)
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in parameters(result.last).values())
 
