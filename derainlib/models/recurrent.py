@@ -52,9 +52,11 @@ class Strips:
 
     Args:
         like: any tensor of the image's size, (N, channels, H, W), in the layers' precision.
+        keep: whether hidden states will be read after their stage.
     """
 
-    def __init__(self, like: Tensor):
+    def __init__(self, like: Tensor, keep: bool):
+        self.keep = keep
         self.count, _, self.height, self.width = like.shape
         self.rows = STRIP // (self.count * self.width * like.element_size())
         self.needed = _frugal(like) and self.rows < self.height
@@ -213,18 +215,19 @@ class Branch(nn.Module):
         return F.conv2d(rainy.to(weight.dtype), weight[:, :3], bias, padding=1)
 
     def forward(self, strips: Strips, share: Tensor, images: Tensor, state: State | None, other: Tensor | None = None):
-        """One stage: the image this branch estimates, and its new state."""
-        state = strips.run(self.advance, 1 + self.cell.depth, images, share, other, *(state or ()))
-        x = state[0]
+        """One stage: the image this branch estimates, and its new state; the old one is no longer to be read."""
+        new = strips.run(self.advance, 1 + self.cell.depth, images, share, other, *(state or ()))
+        if state and not strips.keep:
+            strips.release(*state)
+        x = new[0]
         for block in self.blocks:
             (y,) = strips.run(lambda x, block=block: (block(x),), 2, x)
-            if x is not state[0]:
+            if x is not new[0]:
                 strips.release(x)
             x = y
         image = self.output(x).to(images.dtype)
-        if x is not state[0]:
-            strips.release(x)
-        return image, state
+        strips.release(x)
+        return image, new
 
     def advance(self, images: Tensor, share: Tensor, other: Tensor | None, *state: Tensor | None) -> State:
         """The new state."""
@@ -289,17 +292,14 @@ class SRN(_Recurrent):
         """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1]; `keep` also returns stages and hidden states."""
         rainy = rainy.contiguous(memory_format=torch.channels_last)
         share = self.network.rainy_share(rainy)
-        strips = Strips(share)
+        strips = Strips(share, keep)
         x, state, stages, extras = rainy, None, [], {}
         for t in range(1, self.stages + 1):
-            before = state
             image, state = self.network(strips, share, x, state)
             x = rainy + image if self.residual else image
             if keep:
                 stages.append(x)
                 extras[f"hidden_{t}"] = state[0]
-            elif before:
-                strips.release(*before)
         return Layers(x, rainy - x, tuple(stages), tuple(rainy - s for s in stages), extras if keep else None)
 
 
@@ -349,12 +349,11 @@ class BRN(_Recurrent):
         """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1]; `keep` also returns stages and hidden states."""
         rainy = rainy.contiguous(memory_format=torch.channels_last)
         shares = self.rain.rainy_share(rainy), self.background.rainy_share(rainy)
-        strips = Strips(shares[0])
+        strips = Strips(shares[0], keep)
         r = x = rainy
         rain_state = state = None
         stages, rain_stages, extras = [], [], {}
         for t in range(1, self.stages + 1):
-            before = (*(rain_state or ()), *(state or ()))
             r, rain_state = self.rain(strips, shares[0], r, rain_state, state[0] if self.to_rain and state else None)
             other = rain_state[0] if self.to_background else None
             x, state = self.background(strips, shares[1], torch.cat((x, r), 1), state, other)
@@ -362,8 +361,6 @@ class BRN(_Recurrent):
                 stages.append(x)
                 rain_stages.append(r)
                 extras |= {f"hidden_{t}": state[0], f"hidden_rain_{t}": rain_state[0]}
-            else:
-                strips.release(*before)
         return Layers(x, r, tuple(stages), tuple(rain_stages), extras if keep else None)
 
 
