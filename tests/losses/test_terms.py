@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from derainlib import metrics
 from derainlib.errors import DerainError
 from derainlib.layers import Layers, Pair
-from derainlib.losses import MSE, TERMS, Fixed, NegativeSSIM
+from derainlib.losses import MSE, TERMS, Fixed, NegativePSNR, NegativeSSIM
+
+STAGED = [name for name in TERMS if name != "auxiliary"]
+PRIORS = ["quasi_sparsity", "detail"]
+"""Terms that do not compare with the truth, so that it need not be their minimum."""
 
 
 def some_layers(generator, stages=3, size=(2, 3, 18, 20), dtype=torch.float32) -> tuple[Layers, Pair]:
@@ -15,7 +20,14 @@ def some_layers(generator, stages=3, size=(2, 3, 18, 20), dtype=torch.float32) -
 
     backgrounds = tuple(image() for _ in range(stages))
     rains = tuple(image() for _ in range(stages))
-    return Layers(backgrounds[-1], rains[-1], backgrounds, rains), Pair(image(), image())
+    extras = {"decoded_1": image(), "decoded_2": image(), "scale_1": image()}
+    return Layers(backgrounds[-1], rains[-1], backgrounds, rains, extras), Pair(image(), image())
+
+
+def taken_apart(pair: Pair, background: torch.Tensor) -> Layers:
+    """What a network returns that finds this background, and the same one at each of its scales."""
+    extras = {"decoded_1": background, "decoded_2": background}
+    return Layers(background, pair.rainy - background, extras=extras)
 
 
 def numpy_ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -76,33 +88,101 @@ def test_weighted_rain_and_background_are_eq_12(generator):
     assert values["rain"].item() == pytest.approx(terms["rain"](layers, pair).item())
 
 
-@pytest.mark.parametrize("term", TERMS.values())
-@pytest.mark.parametrize("stages", ["last", "all"])
-def test_map_averages_to_the_scalar(generator, term, stages):
+def each_term_and_stages():
+    return [(name, {"stages": stages}) for name in STAGED for stages in ("last", "all")] + [("auxiliary", {})]
+
+
+@pytest.mark.parametrize(("name", "options"), each_term_and_stages())
+def test_map_averages_to_the_scalar(generator, name, options):
     layers, pair = some_layers(generator)
-    loss = term(stages=stages)
+    loss = TERMS[name](**options)
     picture = loss.map(layers, pair)
     assert picture.shape == (2, 1, 18, 20)
     assert picture.mean().item() == pytest.approx(loss(layers, pair).item(), rel=1e-6)
 
 
+@pytest.mark.parametrize(("name", "options"), each_term_and_stages())
+def test_sums_are_means_times_the_number_of_values(generator, name, options):
+    layers, pair = some_layers(generator, dtype=torch.float64)
+    mean, literal = TERMS[name](**options), TERMS[name](**options, normaliser="sum")
+    assert literal(layers, pair).item() == pytest.approx(2 * 3 * 18 * 20 * mean(layers, pair).item(), rel=1e-12)
+    assert literal.map(layers, pair).sum().item() == pytest.approx(literal(layers, pair).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_each_stage_counts_as_it_would_alone(generator, name):
+    layers, pair = some_layers(generator, dtype=torch.float64)
+    alone = [
+        TERMS[name]()(Layers(background, rain), pair).item()
+        for background, rain in zip(layers.stages, layers.rain_stages, strict=True)
+    ]
+    together = TERMS[name](stages="all", early=0.25, last=2.0)(layers, pair).item()
+    assert together == pytest.approx(0.25 * (alone[0] + alone[1]) + 2 * alone[2], rel=1e-12)
+
+
 @pytest.mark.parametrize("term", TERMS.values())
-def test_truth_is_the_minimum_and_descent_goes_there(generator, term):
+def test_descent_lowers_the_loss(generator, term):
     layers, pair = some_layers(generator)
     estimate = layers.background.clone().requires_grad_()
-    before = term()(Layers(estimate, pair.rainy - estimate), pair)
+    before = term()(taken_apart(pair, estimate), pair)
     before.backward()
     step = 1e-3 * estimate.grad / estimate.grad.norm()
-    after = term()(Layers(estimate - step, pair.rainy - estimate), pair)
-    perfect = term()(Layers(pair.clean, pair.rain), pair)
-    assert perfect < after < before
+    assert term()(taken_apart(pair, estimate - step), pair) < before
+
+
+@pytest.mark.parametrize("name", [name for name in TERMS if name not in PRIORS])
+def test_truth_is_the_minimum(generator, name):
+    layers, pair = some_layers(generator)
+    perfect = TERMS[name]()(taken_apart(pair, pair.clean), pair)
+    for share in (1e-3, 0.1, 1.0):
+        estimate = pair.clean + share * (layers.background - pair.clean)
+        assert perfect < TERMS[name]()(taken_apart(pair, estimate), pair)
 
 
 @pytest.mark.parametrize("term", TERMS.values())
 def test_gradients_match_finite_differences(generator, term):
     layers, pair = some_layers(generator, size=(1, 3, 11, 12), dtype=torch.float64)
     estimate = layers.background.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: term()(Layers(x, pair.rainy - x), pair), estimate)
+    assert torch.autograd.gradcheck(lambda x: term()(taken_apart(pair, x), pair), estimate)
+
+
+def test_negative_psnr_is_the_mean_psnr_of_the_images(generator):
+    layers, pair = some_layers(generator)
+    expected = -metrics.psnr(layers.background, pair.clean).mean().item()
+    assert NegativePSNR()(layers, pair).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_negative_psnr_of_a_constant_error():
+    clean = torch.full((1, 3, 4, 5), 0.5, dtype=torch.float64)
+    pair = Pair(clean, clean)
+    assert NegativePSNR()(taken_apart(pair, clean + 0.1), pair).item() == pytest.approx(-20, abs=1e-9)  # MSE = 0.01
+
+
+def test_negative_psnr_has_the_gradient_of_psnr(generator):
+    """The map holds back the gradient of each pixel's share, so that only that of the whole is left."""
+    layers, pair = some_layers(generator, dtype=torch.float64)
+    estimate = layers.background.requires_grad_()
+    (gradient,) = torch.autograd.grad(NegativePSNR()(taken_apart(pair, estimate), pair), estimate)
+    error = (layers.background - pair.clean).detach()
+    by_hand = 10 / np.log(10) * 2 * error / error.square().sum((1, 2, 3), keepdim=True) / len(error)
+    torch.testing.assert_close(gradient, by_hand)
+
+
+def test_negative_psnr_gives_every_image_the_same_say(generator):
+    """MSE would listen to the first image 10^4 times as much."""
+    clean = torch.rand(2, 3, 8, 8, generator=generator)
+    estimate = clean + torch.tensor([0.1, 0.001]).view(2, 1, 1, 1)
+    picture = NegativePSNR().map(taken_apart(Pair(clean, clean), estimate), Pair(clean, clean))
+    assert picture.mean((1, 2, 3)).tolist() == pytest.approx([-20, -60], abs=1e-2)
+
+
+def test_negative_psnr_of_equal_images_is_finite(generator):
+    _, pair = some_layers(generator)
+    estimate = pair.clean.clone().requires_grad_()
+    loss = NegativePSNR()(taken_apart(pair, estimate), pair)
+    loss.backward()
+    assert loss.item() == pytest.approx(-100)
+    assert estimate.grad.isfinite().all()
 
 
 def test_perfect_ssim_is_minus_one(generator):
@@ -110,13 +190,14 @@ def test_perfect_ssim_is_minus_one(generator):
     assert NegativeSSIM()(Layers(pair.clean, pair.rain), pair).item() == pytest.approx(-1, abs=1e-6)
 
 
-def test_all_stages_need_kept_stages(generator):
+@pytest.mark.parametrize("name", STAGED)
+def test_all_stages_need_kept_stages(generator, name):
     layers, pair = some_layers(generator)
     with pytest.raises(DerainError, match="keep=True"):
-        MSE(stages="all")(Layers(layers.background, layers.rain), pair)
+        TERMS[name](stages="all")(Layers(layers.background, layers.rain), pair)
 
 
-@pytest.mark.parametrize("options", [{"on": "sky"}, {"stages": "first"}])
+@pytest.mark.parametrize("options", [{"on": "sky"}, {"stages": "first"}, {"normaliser": "median"}])
 def test_unknown_options_are_refused(options):
     with pytest.raises(DerainError, match=next(iter(options.values()))):
         MSE(**options)
