@@ -3,6 +3,7 @@
 from derainlib.losses.auxiliary import Auxiliary
 from derainlib.losses.balance import Fixed
 from derainlib.losses.detail import Detail
+from derainlib.losses.perceptual import Perceptual
 from derainlib.losses.pixel import L1, MSE, NegativePSNR
 from derainlib.losses.quasi_sparsity import QuasiSparsity
 from derainlib.losses.ssim import NegativeSSIM
@@ -15,6 +16,7 @@ TERMS = {
     "quasi_sparsity": QuasiSparsity,
     "detail": Detail,
     "auxiliary": Auxiliary,
+    "perceptual": Perceptual,
 }
 """The terms by the name that recipes use; a recipe adds the arguments."""
 
@@ -27,5 +29,6 @@ __all__ = [
     "Fixed",
     "NegativePSNR",
     "NegativeSSIM",
+    "Perceptual",
     "QuasiSparsity",
 ]

@@ -5,9 +5,9 @@ import inspect
 from torch import nn
 
 from derainlib.errors import DerainError
-from derainlib.models import recurrent
+from derainlib.models import dcdnet, qsnet, recurrent
 
-PAPERS = (recurrent,)
+PAPERS = (qsnet, dcdnet, recurrent)
 """The papers' modules. Each has VARIANTS: name → (class, options that differ from the class's defaults)."""
 
 VARIANTS = {name: variant for paper in PAPERS for name, variant in paper.VARIANTS.items()}

@@ -20,89 +20,26 @@ Memory is channels-last. On CPUs, where no gradient is wanted, each layer works 
 (`Strips`), and pointwise steps overwrite what nobody reads again.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from derainlib.errors import DerainError
 from derainlib.layers import Layers
+from derainlib.models.blocks import Strips, frugal
 
 State = tuple[Tensor, ...]
 """What a cell hands to the next stage, the hidden state h first: (h, c) of an LSTM, (h,) of a GRU."""
 
-STRIP = 192 * 2**10
-"""Bytes of one channel of a strip, in fp32 96 rows of a photograph 512 pixels wide.
-
-The widest activation, four gates of 32 channels, then takes 24 MB: it stays in a last-level cache, and below the 32 MB
-from which C's allocator returns memory after each use, to be mapped and zeroed afresh for the next.
-"""
-
-
-def _frugal(x: Tensor) -> bool:
-    """Whether memory counts: on CPUs, without gradients, which need theirs, or a compiler, which manages its own."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-
-
-class Strips:
-    """Runs layers over a large image in strips of rows, where memory counts; otherwise over all of it at once.
-
-    The maps that the strips are put together in are used again: fresh memory costs a page fault every 4 kB.
-
-    Args:
-        like: any tensor of the image's size, (N, channels, H, W), in the layers' precision.
-        keep: whether hidden states will be read after their stage.
-    """
-
-    def __init__(self, like: Tensor, keep: bool):
-        self.keep = keep
-        self.count, _, self.height, self.width = like.shape
-        self.rows = STRIP // (self.count * self.width * like.element_size())
-        self.needed = _frugal(like) and self.rows < self.height
-        self.spare: list[Tensor] = []
-
-    def run(self, layers: Callable[..., State], depth: int, *inputs: Tensor | None) -> State:
-        """`layers(*inputs)`.
-
-        Args:
-            layers: take and return maps, (N, channels, H, W), padded by themselves.
-            depth: rows that a row of the results depends on to each side; computed twice where strips meet.
-            inputs: maps, or None.
-        """
-        if not self.needed:
-            return layers(*inputs)
-        results = None
-        step = max(self.rows, 4 * depth)
-        for top in range(0, self.height, step):
-            start, bottom = max(0, top - depth), min(self.height, top + step)
-            parts = layers(*(x if x is None else x[:, :, start : bottom + depth] for x in inputs))
-            results = results or tuple(map(self._map, parts))
-            for result, part in zip(results, parts, strict=True):
-                result[:, :, top:bottom] = part[:, :, top - start : bottom - start]
-        return results
-
-    def _map(self, part: Tensor) -> Tensor:
-        """Memory for a map of which `part` is a strip."""
-        if self.spare:
-            return self.spare.pop()
-        shape = self.count, part.shape[1], self.height, self.width
-        return torch.empty(shape, dtype=part.dtype, memory_format=torch.channels_last)
-
-    def release(self, *maps: Tensor):
-        """Takes back maps that nobody will read any more."""
-        if self.needed:
-            self.spare += maps
-
 
 def _sigmoid(x: Tensor) -> Tensor:
     """σ(x), written over x where memory counts."""
-    return x.sigmoid_() if _frugal(x) else x.sigmoid()
+    return x.sigmoid_() if frugal(x) else x.sigmoid()
 
 
 def _tanh(x: Tensor) -> Tensor:
     """tanh(x); where memory counts as 2σ(2x) − 1, which a CPU computes five times as quickly, to 2e-7."""
-    if not _frugal(x) or x.dtype == torch.float64:
+    if not frugal(x) or x.dtype == torch.float64:
         return x.tanh()
     return x.float().mul(2).sigmoid_().mul_(2).sub_(1).to(x.dtype)
 
@@ -140,7 +77,7 @@ class ConvLSTM(nn.Module):
         gates = _gates(self.gates, z, h, other)
         i, f, o, g = gates.chunk(4, 1)
         g = _tanh(g)
-        if _frugal(gates):
+        if frugal(gates):
             gates.sigmoid_()  # i, f and o with it: one pass over contiguous memory is quicker than three in steps
         else:
             i, f, o = i.sigmoid(), f.sigmoid(), o.sigmoid()

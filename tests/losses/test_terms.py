@@ -1,5 +1,7 @@
 """Eq. 9–15 of Ren et al. against NumPy written from the paper, and what every loss term promises."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,11 @@ import torch
 from derainlib import metrics
 from derainlib.errors import DerainError
 from derainlib.layers import Layers, Pair
-from derainlib.losses import MSE, TERMS, Fixed, NegativePSNR, NegativeSSIM
+from derainlib.losses import MSE, Fixed, NegativePSNR, NegativeSSIM, Perceptual
+from derainlib.losses import TERMS as ALL
 
+TERMS = ALL | {"perceptual": partial(Perceptual, layer="relu2_1", weights="random")}
+"""Every term, as it runs without files."""
 STAGED = [name for name in TERMS if name != "auxiliary"]
 PRIORS = ["quasi_sparsity", "detail"]
 """Terms that do not compare with the truth, so that it need not be their minimum."""
