@@ -19,7 +19,7 @@ from derainlib.losses import TERMS, Fixed
 from derainlib.models import weights
 from derainlib.rain import MIXES, PRESETS
 
-SCHEDULES = ("steps", "cosine", "constant")
+SCHEDULES = ("steps", "cosine", "constant", "plateau")
 PRECISIONS = ("no", "bf16", "fp16")
 
 
@@ -70,11 +70,18 @@ class Recipe:
     lr: float = 1e-3
     """Learning rate of Adam at the start."""
     schedule: str = "steps"
-    """"steps" (times `gamma` at each milestone), "cosine" (to zero) or "constant"."""
+    """"steps" (times `gamma` at each milestone), "cosine" (to zero), "constant" or "plateau" (times `gamma` when the
+    training loss stops improving)."""
     milestones: tuple[float, ...] = (0.3, 0.5, 0.8)
     """Where the learning rate drops, as fractions of all steps."""
     gamma: float = 0.2
     """Factor of each drop."""
+    window: int = 500
+    """Schedule "plateau": steps whose mean loss is one observation; a single step's loss is mostly noise."""
+    patience: int = 10
+    """Schedule "plateau": the learning rate drops after this many windows in a row without a new lowest mean loss."""
+    min_lr: float = 1e-6
+    """Schedule "plateau": smallest learning rate."""
     clip: float = 0.0
     """Largest norm of the gradient; 0 leaves it alone, as the papers do."""
     precision: str = "no"
@@ -109,6 +116,8 @@ class Recipe:
             "steps",
             "batch",
             "accumulate",
+            "window",
+            "patience",
             "validate_every",
             "checkpoint_every",
             "samples_per_epoch",
@@ -122,6 +131,10 @@ class Recipe:
         if self.lr <= 0 or self.gamma <= 0 or self.clip < 0:
             self._refuse(
                 f"lr and gamma must be positive and clip not negative; got {self.lr}, {self.gamma}, {self.clip}"
+            )
+        if self.schedule == "plateau" and not (self.gamma < 1 and 0 <= self.min_lr <= self.lr):
+            self._refuse(
+                f"on a plateau gamma must be below 1 and min_lr between 0 and lr; got {self.gamma}, {self.min_lr}"
             )
         if list(self.milestones) != sorted(self.milestones) or not all(0 < m < 1 for m in self.milestones):
             self._refuse(f"milestones are rising fractions between 0 and 1, not {self.milestones}")
@@ -162,7 +175,10 @@ class Recipe:
         return Fixed(terms, {name: loss.weight for name, loss in zip(names, self.losses, strict=True)})
 
     def learning_rate(self, step: int) -> float:
-        """The learning rate of optimiser step `step`, counted from 0."""
+        """The learning rate of optimiser step `step`, counted from 0.
+
+        With the schedule "plateau" it depends on the losses too (`derainlib.training.Plateau`); this is its start.
+        """
         progress = step / self.steps
         if self.schedule == "cosine":
             return self.lr * (1 + math.cos(math.pi * progress)) / 2
@@ -241,6 +257,45 @@ def _ren(name: str, source: str, model: str, batch: int, epochs=100, **changes) 
     return Recipe(name, source, model, batch=batch, steps=epochs * 18_810 // batch, paired=1.0, **changes)
 
 
+def _qsnet(name: str, source: str, terms: str, model: str = "qsnet") -> Recipe:
+    """A recipe of QSNet, Section 5.1: Adam 1e-3, times 0.1 when the loss stops improving, patches of 256².
+
+    The paper states neither the batch, nor the length, nor when the loss counts as no longer improving. Our choices:
+    16 patches, 100,000 steps, ten windows of 1,000 steps without a lower mean; an "epoch" is such a window.
+
+    Args:
+        name, source, model: fields of the recipe.
+        terms: which terms of Eq. 13, by the letters of their symbols.
+    """
+    return Recipe(
+        name, source, model, losses=tuple(_EQ_13[term] for term in terms), steps=100_000, batch=16, patch=256,
+        paired=1.0, schedule="plateau", gamma=0.1, window=1000, patience=10, samples_per_epoch=16_000,
+    )  # fmt: skip
+
+
+_EQ_13 = {
+    "C": Loss("l1", 1.0),
+    "Q": Loss("quasi_sparsity", 1e-3),
+    "D": Loss("detail", 1e-4),
+    "A": Loss("auxiliary", 0.01),
+}
+"""λ L of QSNet's Eq. 13, by the index of L. All terms share one normaliser, so the λ are the paper's as they stand."""
+
+
+def _dcdnet(name: str, source: str, *losses: Loss, **options) -> Recipe:
+    """A recipe of DCDNet, Section 4.1: Adam 1e-3, ÷10 at steps 240,000 and 320,000 of 400,000, 10 patches of 100²."""
+    return Recipe(
+        name, source, "dcdnet", options, losses=losses or _EQ_8, steps=400_000, batch=10, patch=100, paired=1.0,
+        milestones=(0.6, 0.8), gamma=0.1, samples_per_epoch=1800,
+    )  # fmt: skip
+
+
+_EQ_6 = Loss("mse", 1.0, {"on": "rain", "stages": "all", "early": 1.0, "last": 0.0})
+"""Eq. 6 of DCDNet: the rain of every stage; the last of `stages` is the refined image, which Eq. 7 judges."""
+_EQ_7 = Loss("l1"), Loss("perceptual")
+_EQ_8 = (_EQ_6, *_EQ_7)
+_UNREFINED = Loss("mse", 1.0, {"on": "rain", "stages": "all", "early": 1.0, "last": 1.0})
+
 _RECURSIVE = {"stages": "all", "early": 0.5, "last": 1.5}
 _REC_BRN = (
     Loss("ssim", 0.45, _RECURSIVE | {"on": "rain"}),
@@ -268,6 +323,25 @@ _ALL = [
         for name, model, batch in (("srn", "srn-direct", 18), ("brn", "brn", 12))
         for stages in range(1, 10)
     ],
+    # V1 to V3 keep the auxiliary decoders, whose images the main decoder reads: Table 4 ablates losses, not layers.
+    _qsnet("qsnet", "Tables 1, 2, 4 and 5, QSNet (V4)", "CQDA"),
+    _qsnet("qsnet/V1", "Table 4, V1: L_C", "C"),
+    _qsnet("qsnet/V2", "Table 4, V2: L_C + L_Q", "CQ"),
+    _qsnet("qsnet/V3", "Table 4, V3: L_C + L_Q + L_D", "CQD"),
+    _qsnet("qsnet/V4", "Table 4, V4: L_C + L_Q + L_D + L_A", "CQDA"),
+    _qsnet("qsnet/no-sharing", "Tables 2 and 5, QSNet without sharing", "CQDA", "qsnet-no-sharing"),
+    _qsnet("qsnet/no-auxiliary", "no row: V3 without the auxiliary decoders", "CQD", "qsnet-no-auxiliary"),
+    _dcdnet("dcdnet", "Tables 1, 3 and 4, ours"),
+    _dcdnet("dcdnet/no-VGG", "no row: Eq. 8 without the VGG term, for which weights must be at hand", _EQ_6, _EQ_7[0]),
+    _dcdnet("dcdnet/no-dilation", "Table 3, no dilation", dilations=[1, 1, 1, 1]),  # a list, as JSON has it
+    _dcdnet("dcdnet/no-inner-dense", "Table 3, no inner dense connections", inner=False),
+    _dcdnet("dcdnet/no-outer-dense", "Table 3, no outer dense connections", outer=False),
+    _dcdnet("dcdnet/no-dense", "Table 3, no dense connections", inner=False, outer=False),
+    _dcdnet("dcdnet/no-refinement", "Tables 3 and 4, without refinement", _UNREFINED, refinement=False),
+    _dcdnet("dcdnet/single", "Table 4, single stage", _UNREFINED, stages=1, refinement=False),
+    _dcdnet("dcdnet/DDN-size", "Table 2, about DDN's size: 57,213", width=27, dilations=[1, 2, 4, 8, 16]),
+    _dcdnet("dcdnet/RESCAN-size", "Table 2, about RESCAN's size: 148,129", width=44, dilations=[1, 2, 4, 8, 16]),
+    *[_dcdnet(f"dcdnet/T{stages}", f"Fig. 10, T = {stages}", stages=stages) for stages in range(1, 15)],
 ]
 RECIPES = {recipe.name: recipe for recipe in _ALL}
 """The papers' set-ups at full scale, by name."""
@@ -290,7 +364,7 @@ SCALES = {
 """What a scale changes: "full" is the paper's, "quick" trains in hours on two cores, "tiny" proves that it runs."""
 
 STAGES = {"quick": 4, "tiny": 2}
-"""Stages T of recurrent networks at the smaller scales, where the recipe does not fix T itself."""
+"""Stages T of networks that have stages at the smaller scales, where the recipe does not fix T itself."""
 
 
 def list_recipes() -> list[str]:
@@ -314,6 +388,15 @@ def get(name: str, scale: str = "full", **changes) -> Recipe:
     if scale not in SCALES:
         raise RecipeError(f"scale must be one of {', '.join(SCALES)}; got {scale!r}")
     recipe = RECIPES[name]
-    if scale in STAGES:
-        recipe = recipe.replace(options={"stages": STAGES[scale]} | recipe.options)
-    return recipe.replace(**SCALES[scale] | changes)
+    return recipe.replace(**SCALES[scale] | _own(recipe, scale) | changes)
+
+
+def _own(recipe: Recipe, scale: str) -> dict:
+    """What a scale changes for this recipe only: the stages of a network that has stages, the patch of a fast one."""
+    changes = {}
+    if scale in STAGES and "stages" in inspect.signature(models.VARIANTS[recipe.model][0]).parameters:
+        changes["options"] = {"stages": STAGES[scale]} | recipe.options
+    paper = recipe.name.partition("/")[0]
+    if (paper, scale) in PATCHES:
+        changes["patch"] = PATCHES[paper, scale]
+    return changes

@@ -60,6 +60,46 @@ class Result:
     """The lines of metrics.jsonl."""
 
 
+class Plateau:
+    """The schedule "plateau": the learning rate drops when the training loss stops improving.
+
+    PyTorch's ReduceLROnPlateau on the mean loss of windows of steps, since a single step's loss is mostly noise. The
+    loss is the one that all processes share, so that they drop together; the state is part of every checkpoint.
+
+    Args:
+        optimizer: whose learning rate it lowers.
+        recipe: gives window, patience, gamma and min_lr.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, recipe: Recipe):
+        self.window, self.losses = recipe.window, []
+        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer,
+            factor=recipe.gamma,
+            patience=recipe.patience - 1,  # torch counts the windows that are forgiven
+            threshold=0.0,  # any improvement counts; torch's relative one would misread losses below zero
+            threshold_mode="abs",
+            min_lr=recipe.min_lr,
+            eps=0.0,
+        )
+
+    def observe(self, loss: float):
+        """Takes the loss of one step, and lowers the learning rate where a window ends on a plateau."""
+        self.losses.append(loss)
+        if len(self.losses) == self.window:
+            self.scheduler.step(sum(self.losses) / self.window)
+            self.losses = []
+
+    def state_dict(self) -> dict:
+        """What a checkpoint keeps; the learning rate itself is in the optimiser's state."""
+        return {"losses": self.losses, "scheduler": self.scheduler.state_dict()}
+
+    def load_state_dict(self, state: dict):
+        """Goes on from a checkpoint."""
+        self.losses = state["losses"]
+        self.scheduler.load_state_dict(state["scheduler"])
+
+
 class _Progress:
     """What a checkpoint holds beside weights and optimiser: it follows accelerate's state_dict protocol."""
 
@@ -147,6 +187,9 @@ class _Run:
         )
         self.progress = _Progress()
         self.accelerator.register_for_checkpointing(self.progress)
+        self.plateau = Plateau(self.optimizer, recipe) if recipe.schedule == "plateau" else None
+        if self.plateau:
+            self.accelerator.register_for_checkpointing(self.plateau)
         self.began = time.monotonic()
         self.history: list[Record] = []
 
@@ -214,8 +257,10 @@ class _Run:
                 "step": self.progress.step,
                 "epoch": self.progress.step * self.recipe.batch / len(self.samples),
             }
-            record |= {"lr": self.recipe.learning_rate(self.progress.step - 1)}
+            record |= {"lr": self.optimizer.param_groups[0]["lr"]}
             record |= {name: sum(p[name] for p in portions) / len(portions) for name in portions[0]}
+            if self.plateau:
+                self.plateau.observe(record["loss"])
             record["samples_per_second"] = self.recipe.batch / (time.monotonic() - began)
             yield {name: round(value, 8) if isinstance(value, float) else value for name, value in record.items()}
             began, portions = time.monotonic(), []
@@ -223,8 +268,9 @@ class _Run:
     def _portion(self, pair: Pair) -> Record:
         """Forward and backward of one portion of a batch, and the optimiser's step where the batch is whole."""
         process, recipe = self.accelerator, self.recipe
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate(self.progress.step)
+        if not self.plateau:
+            for group in self.optimizer.param_groups:
+                group["lr"] = recipe.learning_rate(self.progress.step)
         with process.accumulate(self.network):
             with process.autocast():
                 layers = self.network(pair.rainy.contiguous(memory_format=torch.channels_last), keep=True)

@@ -38,6 +38,44 @@ def test_every_network_has_a_recipe():
     assert {recipes.get(name).model for name in recipes.list_recipes()} >= set(list_models())
 
 
+PAPER_WEIGHTS = {"l1": 1, "quasi_sparsity": 1e-3, "detail": 1e-4, "auxiliary": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("name", "terms"),
+    [
+        ("qsnet/V1", ["l1"]),
+        ("qsnet/V2", ["l1", "quasi_sparsity"]),
+        ("qsnet/V3", ["l1", "quasi_sparsity", "detail"]),
+        ("qsnet/V4", ["l1", "quasi_sparsity", "detail", "auxiliary"]),
+        ("qsnet", ["l1", "quasi_sparsity", "detail", "auxiliary"]),
+        ("qsnet/no-sharing", ["l1", "quasi_sparsity", "detail", "auxiliary"]),
+    ],
+)
+def test_qsnet_has_the_papers_values(name, terms):
+    recipe = recipes.get(name)
+    assert (recipe.patch, recipe.lr, recipe.schedule, recipe.gamma) == (256, 1e-3, "plateau", 0.1)
+    assert recipe.build_loss().weights == {term: PAPER_WEIGHTS[term] for term in terms}
+    assert all(term.normaliser == "mean" for term in recipe.build_loss().terms.values())
+    assert len(recipe.build_model().auxiliary) == 5  # Table 4 ablates losses, not layers
+
+
+def test_qsnet_rows_differ_only_where_the_tables_say():
+    whole = recipes.get("qsnet")
+    for name in ("V1", "V2", "V3", "V4"):
+        row = recipes.get(f"qsnet/{name}")
+        assert row.replace(name="qsnet", source=whole.source, losses=whole.losses) == whole
+    sharing = recipes.get("qsnet/no-sharing")
+    assert sharing.replace(name="qsnet", source=whole.source, model="qsnet") == whole
+
+
+def test_networks_without_stages_are_given_none():
+    quick = recipes.get("qsnet", "quick")
+    assert (quick.options, quick.patch, quick.batch, quick.schedule) == ({}, 64, 8, "cosine")
+    assert recipes.get("srn", "quick").options == {"stages": 4}
+    assert recipes.get("srn/T3", "quick").options == {"stages": 3}
+
+
 def test_cosine_ends_near_zero():
     recipe = recipes.get("srn", "quick")
     assert recipe.learning_rate(0) == recipe.lr
@@ -58,6 +96,11 @@ def test_cosine_ends_near_zero():
         ({"patch": 8}, "16 pixels"),
         ({"paired": 1.5}, "between 0 and 1"),
         ({"schedule": "linear"}, "schedule must be one of"),
+        ({"schedule": "plateau", "gamma": 1.0}, "below 1"),
+        ({"schedule": "plateau", "min_lr": 0.1}, "between 0 and lr"),
+        ({"schedule": "plateau", "min_lr": -0.1}, "between 0 and lr"),
+        ({"window": 0}, "window must be at least 1"),
+        ({"patience": 0}, "patience must be at least 1"),
         ({"precision": "int8"}, "precision must be one of"),
         ({"rain": "frogs"}, "rain must be one of"),
         ({"milestones": (0.8, 0.3)}, "rising"),

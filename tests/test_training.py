@@ -86,9 +86,81 @@ def test_stopped_and_resumed_equals_uninterrupted(uninterrupted, folder, tmp_pat
     assert_same(result.last, uninterrupted.last)
 
 
-def test_two_processes_train_like_one(uninterrupted, folder, tmp_path):
+def plateau(**changes) -> recipes.Recipe:
+    """Four windows of three steps; the third has a higher mean, as happens with few and different patches."""
+    defaults = {"schedule": "plateau", "steps": 12, "gamma": 0.5, "window": 3, "patience": 1, "min_lr": 0.0}
+    return tiny(**defaults | changes)
+
+
+def observed(recipe, losses) -> list[float]:
+    """The learning rate after each loss, with the state handed on at every step as a checkpoint does."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    rates, saved = [], None
+    optimizer = torch.optim.Adam([weight], recipe.lr)
+    for loss in losses:
+        schedule = training.Plateau(optimizer, recipe)
+        if saved:
+            schedule.load_state_dict(json.loads(json.dumps(saved)))
+        schedule.observe(loss)
+        saved = schedule.state_dict()
+        rates.append(optimizer.param_groups[0]["lr"])
+    return rates
+
+
+@pytest.mark.parametrize("shift", [0, -10])
+def test_plateau_drops_where_the_hand_says(shift):
+    """Windows of two steps, patience of two: their means are 5, 4, 4, 4.5 | 3, 3, 3 | 3 …; a tie is no improvement.
+
+    A loss may be below zero, as −SSIM is; only differences count.
+    """
+    recipe = plateau(lr=1e-3, gamma=0.1, window=2, patience=2, min_lr=1e-5)
+    losses = [6, 4, 5, 3, 4, 4, 5, 4, 3, 3, 3, 3, 2, 4, 3, 3, 3, 3, 3, 3]
+    drops = {8: 1e-4, 14: 1e-5}  # after 8 losses; the third drop would pass the smallest learning rate
+    expected, rate = [], 1e-3
+    for count in range(1, len(losses) + 1):
+        rate = drops.get(count, rate)
+        expected.append(rate)
+    assert observed(recipe, [loss + shift for loss in losses]) == pytest.approx(expected)
+
+
+def test_plateau_never_drops_while_the_loss_falls():
+    rates = observed(plateau(lr=1e-3, window=1), np.linspace(1, 0, 30).tolist())
+    assert rates == [1e-3] * 30
+
+
+@pytest.fixture(scope="module")
+def uninterrupted_plateau(folder, tmp_path_factory) -> training.Result:
+    return training.train(plateau(), gather(folder), tmp_path_factory.mktemp("plateau"))
+
+
+def test_plateau_lowers_the_learning_rate_of_a_run(uninterrupted_plateau):
+    recipe = plateau()
+    history = uninterrupted_plateau.history
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.Adam([weight], recipe.lr)
+    schedule = training.Plateau(optimizer, recipe)
+    for record in history:
+        assert record["lr"] == pytest.approx(optimizer.param_groups[0]["lr"])
+        schedule.observe(record["loss"])
+    assert [record["lr"] / recipe.lr for record in history] == [1] * 9 + [0.5] * 3
+
+
+@pytest.mark.parametrize("when", ["step", "save"])
+def test_killed_and_resumed_equals_uninterrupted_on_a_plateau(uninterrupted_plateau, folder, tmp_path, when):
     recipe = tmp_path / "recipe.json"
-    recipe.write_text(tiny().to_json())
+    recipe.write_text(plateau().to_json())
+    run = tmp_path / "run"
+    killed = subprocess.run([sys.executable, HERE / "dying_run.py", recipe, run, folder, when], capture_output=True)
+    assert killed.returncode == -9, killed.stderr.decode()
+    result = training.train(plateau(), gather(folder), run)
+    assert [r["lr"] for r in result.history] == [r["lr"] for r in uninterrupted_plateau.history]
+    assert_same(result.last, uninterrupted_plateau.last)
+
+
+def test_two_processes_train_like_one(uninterrupted_plateau, folder, tmp_path):
+    """Where the learning rate follows the loss, which is a mean over the processes."""
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(plateau().to_json())
     launch = [
         sys.executable,
         "-m",
@@ -109,7 +181,7 @@ def test_two_processes_train_like_one(uninterrupted, folder, tmp_path):
     card = weights.card(tmp_path / "run" / "last.safetensors")
     assert card["hardware"].startswith("2 x CPU")
     # Gradients are averaged in another order, and Adam's first steps have the size of lr whatever the gradient's.
-    assert_same(tmp_path / "run" / "last.safetensors", uninterrupted.last, atol=1e-5)
+    assert_same(tmp_path / "run" / "last.safetensors", uninterrupted_plateau.last, atol=1e-5)
 
 
 def test_accumulated_portions_train_like_whole_batches(folder, tmp_path):
