@@ -8,7 +8,7 @@ from pathlib import Path
 from derainlib import load, metrics
 from derainlib.data.holdout import holdout
 from derainlib.inference import clean
-from derainlib.lab import figures
+from derainlib.lab import figures, series
 from derainlib.models import weights
 
 TARGET = Path(__file__).parents[1] / "notebooks" / "images" / "results.png"
@@ -19,11 +19,13 @@ WINDOW = (slice(None), slice(None), slice(40, 280), slice(60, 380))
 
 def main() -> None:
     """Scores are of the whole photograph, the picture shows a window of it."""
-    networks = {name: load(name) for name in weights.shipped()}
+    networks = {title: load(name) for name, title in series.NETWORKS.items() if name in weights.shipped()}
     shown, titles = [], []
     for kind, index in ROWS:
         pair = holdout(kind, "skimage")[index]
-        images = {f"{kind} rain": pair.rainy} | {name.upper(): clean(net, pair.rainy) for name, net in networks.items()}
+        images = {f"{kind} rain": pair.rainy} | {
+            title: clean(network, pair.rainy) for title, network in networks.items()
+        }
         titles += [f"{name}, {metrics.psnr(image, pair.clean).item():.1f} dB" for name, image in images.items()]
         titles.append("without rain")
         shown += [image[WINDOW][0] for image in (*images.values(), pair.clean)]

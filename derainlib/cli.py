@@ -87,11 +87,13 @@ def _models(args: argparse.Namespace) -> int:
     from derainlib.models import weights
 
     shipped = weights.shipped()
-    print(f"{'name':12} {'parameters':>10} {'halo':>5}  weights")
-    for name in models.list_models():
+    names = models.list_models()
+    width = max(map(len, names))
+    print(f"{'name':{width}} {'parameters':>10} {'halo':>5}  weights")
+    for name in names:
         network = models.create(name)
         count = sum(parameter.numel() for parameter in network.parameters())
-        print(f"{name:12} {count:>10,} {network.halo:>5}  {'shipped' if name in shipped else '-'}")
+        print(f"{name:{width}} {count:>10,} {network.halo:>5}  {'shipped' if name in shipped else '-'}")
     return 0
 
 

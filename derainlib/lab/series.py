@@ -97,6 +97,16 @@ def duration(seconds: int) -> str:
     return f"{seconds} s" if seconds < 100 else f"{round(seconds / 60)} min"
 
 
+NETWORKS = {
+    "qsnet": "QSNet",
+    "dcdnet": "DCDNet",
+    "srn": "SRN",
+    "brn": "BRN",
+    "phpnet": "PHPNet",
+    "menet": "MENET",
+}
+"""The networks that the README compares, in the order of the series, by the name of their weights."""
+
 ROWS = (
     ("Rain100L, 100 pairs", "rain100l", "psnr_y", "ssim_y"),
     ("hold-out, light rain", "holdout-light", "psnr_rgb", "ssim_y"),
@@ -108,17 +118,22 @@ ROWS = (
 
 def scores(cards: Mapping[str, dict]) -> str:
     """The scores of networks beside the rainy input's, as a Markdown table made from the cards that have them."""
-    cards = {name: card for name, card in cards.items() if card.get("scores", {}).keys() >= {row[1] for row in ROWS}}
-    if not cards:
+    complete = [name for name in NETWORKS if cards.get(name, {}).get("scores", {}).keys() >= {row[1] for row in ROWS}]
+    if not complete:
         return ""
-    heads = [f"{name.upper()} (T = {card['options']['stages']})" for name, card in cards.items()]
-    lines = [f"| PSNR (dB) / SSIM | rainy input | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
+    cards = {_label(name, cards[name]): cards[name] for name in complete}
+    lines = [f"| PSNR (dB) / SSIM | rainy input | {' | '.join(cards)} |", "|---" * (len(cards) + 2) + "|"]
     for title, dataset, psnr, ssim in ROWS:
         found = [card["scores"][dataset] for card in cards.values()]
         cells = [f"{found[0][psnr]['rainy']:.2f} / {found[0][ssim]['rainy']:.3f}"]
         cells += [f"{one[psnr]['mean']:.2f} / {one[ssim]['mean']:.3f}" for one in found]
         lines.append(f"| {title} ({'Y' if psnr.endswith('y') else 'RGB'} / Y) | {' | '.join(cells)} |")
     return "\n".join(["", *lines, ""])
+
+
+def _label(name: str, card: dict) -> str:
+    stages = card["options"].get("stages")
+    return f"{NETWORKS[name]} (T = {stages})" if stages else NETWORKS[name]
 
 
 def fill(text: str, name: str, content: str) -> str:

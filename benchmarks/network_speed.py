@@ -1,0 +1,110 @@
+"""Measures every network on one photograph, side by side: seconds an image, and how many times quicker than BRN.
+
+    python benchmarks/network_speed.py                        # 224² and 512², fp32 and bf16
+    python benchmarks/network_speed.py --sizes 512 --networks qsnet brn
+
+All networks run in one process, one after the other in each round; a network's time is its quickest round. Recurrent
+networks run T = 6 stages, DCDNet its 12. "qsnet, plain groups" is QSNet computed as it is written down, with group
+convolutions and shuffles; the difference to it is measured too. The results go to
+benchmarks/results/network_speed.json.
+"""
+
+import argparse
+import copy
+import json
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from recurrent_speed import convolution_flops, photograph, seconds
+from torch import Tensor, nn
+
+from derainlib import files
+from derainlib.models import create, weights
+from derainlib.models.qsnet import GroupConv
+
+RESULTS = Path(__file__).parent / "results" / "network_speed.json"
+NETWORKS = ["qsnet", "qsnet-no-sharing", "dcdnet", "srn", "brn"]
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PLAIN = "qsnet, plain groups"
+
+
+def network(name: str) -> nn.Module:
+    """Trained weights where they are shipped (errors depend on them, times do not), at the paper's number of stages."""
+    model = create(name).eval()
+    if name not in weights.shipped():
+        return model
+    return weights.load(name, **({"stages": model.stages} if hasattr(model, "stages") else {}))
+
+
+class PlainGroups(nn.Module):
+    """QSNet with its group convolutions as they are written down."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = copy.deepcopy(model)
+        for layer in self.model.modules():
+            if isinstance(layer, GroupConv):
+                layer.forward = layer.plain
+
+    def forward(self, rainy: Tensor):
+        return self.model(rainy)
+
+
+def runs(options: argparse.Namespace, rainy: Tensor, dtype: torch.dtype) -> dict[str, Callable[[], Tensor]]:
+    """What is compared: name → a call that gives the background."""
+    models = {name: network(name).to(options.device) for name in options.networks}
+    if "qsnet" in models:
+        models[PLAIN] = PlainGroups(models["qsnet"])
+    for model in models.values():
+        model.to(dtype=dtype, memory_format=torch.channels_last)
+    return {name: lambda model=model: model(rainy).background for name, model in models.items()}
+
+
+def measure(options: argparse.Namespace, size: int, precision: str) -> dict:
+    """All networks on one photograph in one precision."""
+    rainy = photograph(size).to(options.device)
+    calls = runs(options, rainy, PRECISIONS[precision])
+    images = {name: call() for name, call in calls.items()}
+    times = {name: float("inf") for name in calls}
+    for _ in range(options.repeat):
+        for name, call in calls.items():
+            times[name] = min(times[name], seconds(call))
+    rows = {}
+    for name, call in calls.items():
+        row = {"seconds": round(times[name], 4), "GFLOP": round(convolution_flops(call) / 1e9, 2)}
+        if "brn" in times:
+            row["times quicker than brn"] = round(times["brn"] / times[name], 2)
+        if name == PLAIN:
+            row["largest difference to qsnet"] = float(f"{(images[name] - images['qsnet']).abs().max():.2g}")
+        rows[name] = row
+        print(f"{size}² {precision} {name:22s} {row}", file=sys.stderr, flush=True)
+    return {"size": size, "precision": precision, "networks": rows}
+
+
+@torch.inference_mode()
+def main(arguments: list[str]) -> int:
+    """Measures, prints, writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", type=int, default=[224, 512])
+    parser.add_argument("--networks", nargs="+", default=NETWORKS)
+    parser.add_argument("--repeat", type=int, default=7, help="rounds; the quickest counts")
+    parser.add_argument("--threads", type=int, help="of PyTorch; by default its own choice")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    results = {"torch": torch.__version__, "machine": platform.machine(), "threads": torch.get_num_threads()}
+    results["device"] = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
+    results["measured"] = [measure(options, size, precision) for size in options.sizes for precision in PRECISIONS]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomically(options.out, (json.dumps(results, indent=2) + "\n").encode())
+    print(f"results: {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,83 @@
+"""QSNet's Tables 3, 4 and 5 with our weights: what each scale decodes, and what losses and sharing are worth.
+
+    python benchmarks/qsnet_tables.py --data DIR
+
+Table 3 scores the image decoded from each of C_1 … C_5 beside the result from all scales. Tables 4 and 5 compare
+weights trained for equal steps from equal seeds, image by image: the 95 % bootstrap interval is of the mean difference
+over the images of a set, and knows nothing of other seeds. The results go to benchmarks/results/qsnet_tables.json.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor, nn
+
+from derainlib import evaluation, files
+from derainlib.layers import Layers
+from derainlib.models import weights
+
+RESULTS = Path(__file__).parent / "results" / "qsnet_tables.json"
+SETS = ["holdout-light", "holdout-heavy", "rain100l"]
+COMPARED = {"Table 4": ("qsnet", "qsnet-v1"), "Table 5": ("qsnet", "qsnet-no-sharing")}
+
+
+class OneScale(nn.Module):
+    """What a QSNet decodes from C_i alone, as a network of its own."""
+
+    def __init__(self, model: nn.Module, scale: int):
+        super().__init__()
+        self.model, self.scale = model, scale
+        self.halo, self.stride, self.global_statistics = model.halo, model.stride, model.global_statistics
+
+    def forward(self, rainy: Tensor) -> Layers:
+        background = self.model(rainy, keep=True).extras[f"decoded_{self.scale}"]
+        return Layers(background, rainy - background)
+
+
+def difference(ours: evaluation.Scores, theirs: evaluation.Scores, score: str) -> dict[str, float]:
+    """Mean over images of the difference of a score, and its 95 % interval."""
+    values = np.array(
+        [a.estimate[score] - b.estimate[score] for a, b in zip(ours.records, theirs.records, strict=True)]
+    )
+    low, high = evaluation.interval(values)
+    return {"mean": round(values.mean().item(), 4), "low": round(low, 4), "high": round(high, 4)}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Scores, prints, writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", default=os.environ.get("DERAIN_DATA"), help="folder of bsds500/, rain100l/ (DERAIN_DATA)"
+    )
+    parser.add_argument("--sets", nargs="+", default=SETS, choices=evaluation.DATASETS, metavar="SET")
+    parser.add_argument("--limit", type=int, help="take only the first LIMIT images of each set")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    names = list(dict.fromkeys(name for pair in COMPARED.values() for name in pair))
+    networks = {name: weights.load(name) for name in names}
+    scales = {f"C{i}": OneScale(networks["qsnet"], i) for i in range(1, 6)}
+    sets = {name: evaluation.dataset(name, options.data) for name in options.sets}
+    found = evaluation.compare(networks | scales, sets, limit=options.limit, progress=sys.stderr.isatty())
+    print(evaluation.table(found))
+    of = {(scores.dataset, scores.model): scores for scores in found}
+    results = {"weights": {name: {key: weights.card(name)[key] for key in ("steps", "sha256")} for name in names}}
+    results["Table 3"] = {
+        name: {label: of[name, model].card() for label, model in [(s, s) for s in scales] + [("all scales", "qsnet")]}
+        for name in sets
+    }
+    for table, (ours, theirs) in COMPARED.items():
+        results[table] = {"difference": f"{ours} - {theirs}"} | {
+            name: {s: difference(of[name, ours], of[name, theirs], s) for s in evaluation.SCORES} for name in sets
+        }
+        print(table, json.dumps(results[table], indent=1))
+    files.write_atomically(options.out, (json.dumps(results, indent=1) + "\n").encode())
+    print(f"results: {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
