@@ -392,11 +392,17 @@ def get(name: str, scale: str = "full", **changes) -> Recipe:
 
 
 def _own(recipe: Recipe, scale: str) -> dict:
-    """What a scale changes for this recipe only: the stages of a network that has stages, the patch of a fast one."""
+    """What a scale changes for this recipe only: the stages of a network that has some, and files that a loss wants."""
     changes = {}
     if scale in STAGES and "stages" in inspect.signature(models.VARIANTS[recipe.model][0]).parameters:
         changes["options"] = {"stages": STAGES[scale]} | recipe.options
-    paper = recipe.name.partition("/")[0]
-    if (paper, scale) in PATCHES:
-        changes["patch"] = PATCHES[paper, scale]
+    if scale == "tiny":
+        changes["losses"] = tuple(map(_without_files, recipe.losses))
     return changes
+
+
+def _without_files(loss: Loss) -> Loss:
+    """The term as it runs where no VGG weights are at hand."""
+    if loss.term != "perceptual":
+        return loss
+    return dataclasses.replace(loss, options=loss.options | {"weights": "random"})

@@ -12,6 +12,8 @@ from derainlib.layers import Layers, Pair
 from derainlib.losses import MSE, Fixed, NegativePSNR, NegativeSSIM, Perceptual
 from derainlib.losses import TERMS as ALL
 
+pytestmark = pytest.mark.filterwarnings("ignore:the perceptual loss runs")
+
 TERMS = ALL | {"perceptual": partial(Perceptual, layer="relu2_1", weights="random")}
 """Every term, as it runs without files."""
 STAGED = [name for name in TERMS if name != "auxiliary"]
