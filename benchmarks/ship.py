@@ -1,8 +1,9 @@
 """Makes trained weights the shipped ones: `python benchmarks/ship.py NAME RUN [RUN …] --data "…" --notes "…"`.
 
 The best weights of the last run are shipped. Where a training had several phases, each starting from the weights of
-the one before, their runs are named in order: the card lists each phase's recipe, steps and time, and their sums. Its
-scores come from `benchmarks/score.py --update-cards` afterwards.
+the one before, their runs are named in order: the card lists each phase's recipe, steps and time, and their sums. A
+first run that started from the shipped weights of that name goes on with their card. The card's scores come from
+`benchmarks/score.py --update-cards` afterwards.
 """
 
 import argparse
@@ -26,6 +27,13 @@ def phase(run: Path) -> dict:
     return {"recipe": recipe, "steps": steps, "wall_seconds": round(seconds)}
 
 
+def earlier(name: str, phases: list[dict]) -> list[dict]:
+    """The phases of the shipped weights that the first run started from; none if it started from others or anew."""
+    if phases[0]["recipe"]["start"] != name:
+        return []
+    return [one for one in weights.card(name)["phases"] if one not in phases]
+
+
 def main() -> None:
     """Reads the command line, writes weights and card."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -35,6 +43,7 @@ def main() -> None:
     parser.add_argument("--notes", default="", help="what else a user should know")
     args = parser.parse_args()
     source, phases = args.runs[-1] / "best.safetensors", [phase(run) for run in args.runs]
+    phases = earlier(args.name, phases) + phases
     card = weights.card(source) | {"data": args.data, "licence": LICENCE, "notes": args.notes, "phases": phases}
     card |= {total: sum(one[total] for one in phases) for total in ("steps", "wall_seconds")}
     card.pop("recipe")  # each phase has its own

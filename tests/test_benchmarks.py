@@ -25,7 +25,7 @@ def test_network_speed(benchmark, tmp_path):
     for rows in (m["networks"] for m in measured):
         assert set(rows) == {*networks, "qsnet, plain groups"}
         assert rows["brn"]["times quicker than brn"] == 1
-        assert all(row["seconds"] > 0 and row["GFLOP"] > 0 for row in rows.values())
+        assert all(row["seconds"] > 0 for row in rows.values())
     assert measured[0]["networks"]["qsnet, plain groups"]["largest difference to qsnet"] < 1e-5
 
 

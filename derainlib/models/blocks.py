@@ -3,15 +3,16 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Maps = tuple[Tensor, ...]
 
-STRIP = 192 * 2**10
-"""Bytes of one channel of a strip, in fp32 96 rows of a photograph 512 pixels wide.
+STRIP = 24 * 2**20
+"""Bytes of the widest activation of a strip: 96 rows of a photograph 512 pixels wide, in fp32 and 128 channels.
 
-The widest activations, of 128 channels, then take 24 MB: they stay in a last-level cache, and below the 32 MB
-from which C's allocator returns memory after each use, to be mapped and zeroed afresh for the next.
+It stays in a last-level cache, and below the 32 MB from which C's allocator returns memory after each use, to be mapped
+and zeroed afresh for the next.
 """
 
 
@@ -20,12 +21,37 @@ def frugal(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
-def relu_(x: Tensor) -> Tensor:
-    """ReLU, written over x. Where memory counts, bf16 is compared as integers, four times as quickly on a CPU."""
-    if frugal(x) and x.dtype == torch.bfloat16:
-        x.view(torch.int16).clamp_min_(0)  # both kinds of number have the sign in their first bit
-        return x
-    return x.relu_()
+FUSED = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+"""Whether PyTorch has the operator that its compiler puts in the place of a convolution and what follows it."""
+
+
+def conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    padding: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    relu: bool = False,
+    plus: Tensor | None = None,
+) -> Tensor:
+    """A convolution, the sum with `plus` and a ReLU; in one pass over memory where memory counts.
+
+    Args:
+        x, weight, bias, padding, dilation, groups: as `torch.nn.functional.conv2d` takes them.
+        relu: whether a ReLU follows.
+        plus: a map of the result's shape to be added before it.
+    """
+    if FUSED and frugal(x):
+        after = (padding, (1, 1), dilation, groups)
+        if plus is None:
+            kind = "relu" if relu else "none"
+            return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *after, kind, [], "")
+        kind = "relu" if relu else None
+        return torch.ops.mkldnn._convolution_pointwise.binary(x, plus, weight, bias, *after, "add", 1.0, kind, [], "")
+    y = F.conv2d(x, weight, bias, padding=padding, dilation=dilation, groups=groups)
+    y = y if plus is None else y.add_(plus)
+    return y.relu_() if relu else y
 
 
 class Strips:
@@ -36,12 +62,13 @@ class Strips:
     Args:
         like: any tensor of the image's size, (N, channels, H, W), in the layers' precision.
         keep: whether hidden states will be read after their stage.
+        channels: of the widest activation.
     """
 
-    def __init__(self, like: Tensor, keep: bool):
+    def __init__(self, like: Tensor, keep: bool, channels: int = 128):
         self.keep = keep
         self.count, _, self.height, self.width = like.shape
-        self.rows = STRIP // (self.count * self.width * like.element_size())
+        self.rows = STRIP // (channels * self.count * self.width * like.element_size())
         self.needed = frugal(like) and self.rows < self.height
         self.spare: list[Tensor] = []
 

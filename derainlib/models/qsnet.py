@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from derainlib.errors import DerainError
 from derainlib.layers import Layers
-from derainlib.models.blocks import Maps, Strips, relu_
+from derainlib.models.blocks import Maps, Strips, conv
 
 RATES = (0, 1, 2, 4, 6)
 """Atrous rates of C_1 … C_5; 0 stands for the 1x1 convolution."""
@@ -69,24 +69,28 @@ class GroupConv(nn.Conv2d):
 
     def __init__(self, inputs: int, outputs: int, size: int, groups: int, rate: int = 1, shuffled: int = 1):
         super().__init__(inputs, outputs, size, padding=rate * (size // 2), dilation=rate, groups=groups)
-        own, other = (torch.arange(n) * groups // n for n in (outputs, inputs))
-        self.register_buffer("same_group", (own[:, None] == other)[:, :, None, None], persistent=False)
+        group = torch.arange(outputs) * groups // outputs
+        self.register_buffer("group", F.one_hot(group, groups).bool(), persistent=False)
         self.shuffled = shuffled
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, relu: bool = False, plus: Tensor | None = None) -> Tensor:
+        """The convolution, the sum with `plus` and a ReLU."""
         # 3x3 kernels gain from their groups in fp32, and lose where bf16 has matrix units.
         if x.device.type == "cpu" and (self.kernel_size == (1, 1) or x.dtype == torch.bfloat16):
-            return F.conv2d(x, self.expanded(), self.bias, padding=self.padding, dilation=self.dilation)
-        return self.plain(x)
+            return conv(x, self.expanded(), self.bias, self.padding, self.dilation, relu=relu, plus=plus)
+        x = shuffle(x, self.shuffled)
+        return conv(x, self.weight, self.bias, self.padding, self.dilation, self.groups, relu, plus)
 
-    def plain(self, x: Tensor) -> Tensor:
-        """The same in so many words: a shuffle, then a convolution in groups."""
-        return super().forward(shuffle(x, self.shuffled))
+    def plain(self, x: Tensor, relu: bool = False, plus: Tensor | None = None) -> Tensor:
+        """The same in so many words: a shuffle, a convolution in groups, the sum, the ReLU."""
+        y = super().forward(shuffle(x, self.shuffled))
+        y = y if plus is None else y + plus
+        return y.relu() if relu else y
 
     def expanded(self) -> Tensor:
         """The weights of the ordinary convolution that does the same: zero between groups, inputs in shuffled order."""
-        dense = self.weight.repeat(1, self.groups, 1, 1) * self.same_group
-        return shuffle(dense, dense.shape[1] // self.shuffled)
+        dense = (self.weight[:, None] * self.group[:, :, None, None, None]).flatten(1, 2)
+        return shuffle(dense, self.in_channels // self.shuffled)
 
 
 class ShuffleUnit(nn.Module):
@@ -103,7 +107,7 @@ class ShuffleUnit(nn.Module):
         self.expand = GroupConv(width, width, 1, groups, shuffled=groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        return relu_(self.expand(self.depthwise(relu_(self.reduce(x)))).add_(x))
+        return self.expand(self.depthwise(self.reduce(x, relu=True)), relu=True, plus=x)
 
 
 class AuxiliaryDecoder(nn.Module):
@@ -116,7 +120,7 @@ class AuxiliaryDecoder(nn.Module):
         self.output = nn.Conv2d(channels, 3, 3, padding=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.output(relu_(self.pointwise(relu_(self.spatial(features)))))
+        return self.output(self.pointwise(self.spatial(features, relu=True), relu=True))
 
 
 class MainDecoder(nn.Module):
@@ -131,7 +135,7 @@ class MainDecoder(nn.Module):
         self.output = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, scales: list[Tensor]) -> Tensor:
-        return self.output(relu_(self.spatial(relu_(self.pointwise(torch.cat(scales, 1))))))
+        return self.output(self.spatial(self.pointwise(torch.cat(scales, 1), relu=True), relu=True))
 
 
 class QSNet(nn.Module):
@@ -185,6 +189,11 @@ class QSNet(nn.Module):
         return 1 + len(self.encoder) + self._decoding
 
     @property
+    def _widest(self) -> int:
+        """Channels of the widest map, the encoder's or the main decoder's input."""
+        return max(self.input.out_channels, self.main.pointwise.in_channels)
+
+    @property
     def _decoding(self) -> int:
         """Of these, the pixels that everything after the encoder sees."""
         return max(RATES) + 2 * bool(self.auxiliary) + 2
@@ -197,8 +206,8 @@ class QSNet(nn.Module):
         """
         rainy = rainy.contiguous(memory_format=torch.channels_last)
         seen = rainy.to(self.input.weight.dtype)
-        strips = Strips(seen, keep)
-        (x,) = strips.run(lambda image: (relu_(self.input(image)),), 1, seen)
+        strips = Strips(seen, keep, self._widest)
+        (x,) = strips.run(lambda image: (self._enter(image),), 1, seen)
         for units in self._runs():
             (y,) = strips.run(lambda x, units=units: (units(x),), len(units), x)
             strips.release(x)
@@ -208,9 +217,12 @@ class QSNet(nn.Module):
         extras = self._named(kept) if keep else None
         return Layers(rainy - rain, rain, extras=extras)
 
+    def _enter(self, rainy: Tensor) -> Tensor:
+        return conv(rainy, self.input.weight, self.input.bias, self.input.padding, relu=True)
+
     def _decode(self, x: Tensor, rainy: Tensor, keep: bool) -> Maps:
         """The rain, and if kept C_1 … C_5 and the decoded images, from the encoder's features."""
-        features = [relu_(scale(x)) for scale in self.scales]
+        features = [scale(x, relu=True) for scale in self.scales]
         images = [rainy - decoder(c) for decoder, c in zip(self.auxiliary, features, strict=False)]
         scales = [part for scale in zip(features, images, strict=True) for part in scale] if images else features
         rain = self.main(scales)

@@ -386,7 +386,7 @@ def test_strips_change_nothing(size, rows, count, keep, ablation):
     model, rainy = network(**ABLATIONS[ablation], stages=3, width=4), drawn(*size, count=count)
     whole = model(rainy, keep=keep)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(blocks, "STRIP", rows * count * size[1] * 4)
+        patch.setattr(blocks, "STRIP", 128 * rows * count * size[1] * 4)
         strips = model(rainy, keep=keep)
     torch.testing.assert_close(strips.background, whole.background, atol=1e-5, rtol=0)
     for ours, theirs in zip(strips.stages + strips.rain_stages, whole.stages + whole.rain_stages, strict=True):
@@ -394,7 +394,7 @@ def test_strips_change_nothing(size, rows, count, keep, ablation):
 
 
 def test_the_input_is_left_alone_and_repeats_agree(monkeypatch):
-    monkeypatch.setattr(blocks, "STRIP", 8 * 21 * 4)
+    monkeypatch.setattr(blocks, "STRIP", 128 * 8 * 21 * 4)
     model, rainy = network(stages=3, width=4), drawn(90, 21)
     kept = rainy.clone()
     with torch.no_grad():

@@ -140,7 +140,7 @@ def test_without_auxiliary_decoders():
     assert list(model(drawn(), keep=True).extras) == [f"scale_{i}" for i in range(1, 6)]
 
 
-@pytest.mark.parametrize(("index", "rate"), enumerate(RATES))
+@pytest.mark.parametrize(("index", "rate"), list(enumerate(RATES)))
 def test_each_scale_sees_its_atrous_neighbours(index, rate):
     conv = network().scales[index].double()
     x = torch.rand(1, 16, 15, 15, dtype=torch.float64, requires_grad=True)
@@ -209,7 +209,7 @@ def test_strips_change_nothing(name, size, rows, count, keep):
     model, rainy = network(name, units=5), drawn(*size, count=count)
     whole = model(rainy, keep=keep)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(blocks, "STRIP", rows * count * size[1] * 4)
+        patch.setattr(blocks, "STRIP", model._widest * rows * count * size[1] * 4)
         strips = model(rainy, keep=keep)
     torch.testing.assert_close(strips.background, whole.background, atol=1e-5, rtol=0)
     for key, map_ in (whole.extras or {}).items():
@@ -237,11 +237,22 @@ def test_bf16_stays_close():
     assert 0 < (half - exact).abs().mean().item() < 5e-3
 
 
-def test_relu_of_bf16_as_integers():
-    x = torch.tensor([-2.0, -0.0, 0.0, 1e-30, 3.5, -1e-30, float("inf"), float("-inf")]).bfloat16()
-    with torch.no_grad():
-        found = blocks.relu_(x.clone())
-    assert torch.equal(found, x.float().relu().bfloat16())
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("sums", [False, True])
+@pytest.mark.parametrize("fused", [False, True])
+def test_convolution_sum_and_relu(relu, sums, fused, generator, monkeypatch):
+    """In one pass or in three, with gradients or without."""
+    monkeypatch.setattr(blocks, "FUSED", fused and blocks.FUSED)
+    x, plus = (torch.randn(1, channels, 9, 10, generator=generator) for channels in (6, 4))
+    layer = torch.nn.Conv2d(6, 4, 3, padding=2, dilation=2, groups=2)
+    expected = layer(x) + (plus if sums else 0)
+    expected = expected.relu() if relu else expected
+    options = {"padding": (2, 2), "dilation": (2, 2), "groups": 2, "relu": relu, "plus": plus if sums else None}
+    for gradients in (True, False):
+        with torch.set_grad_enabled(gradients):
+            kept = plus.clone()
+            torch.testing.assert_close(blocks.conv(x, layer.weight, layer.bias, **options), expected)
+            assert torch.equal(plus, kept)
 
 
 @pytest.mark.parametrize(
