@@ -6,7 +6,7 @@
 
 Weights are named by shipped name or file, followed, after a colon, by options of the network; a .pth file of
 the authors is converted first. The table goes to the screen and every image's scores to
-benchmarks/results/scores.json.
+benchmarks/results/scores.json, beside those of other networks and sets that are there.
 """
 
 import argparse
@@ -100,6 +100,13 @@ def update_cards(results: list[evaluation.Scores]) -> None:
         files.write_atomically(weights.FOLDER / f"{name}.json", text.encode())
 
 
+def others(path: Path, results: list[evaluation.Scores]) -> list[evaluation.Scores]:
+    """What the file holds already of networks and sets that were not scored now."""
+    scored = {(r.model, r.dataset) for r in results}
+    found = evaluation.from_json(path.read_text()) if path.exists() else []
+    return [r for r in found if (r.model, r.dataset) not in scored]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Scores, prints, writes; returns the exit status."""
     options = parse(arguments)
@@ -125,6 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(evaluation.table(results, "markdown" if options.markdown else "text"))
+    results = others(options.out, results) + results
     options.out.parent.mkdir(parents=True, exist_ok=True)
     machine = {"torch": torch.__version__, "machine": platform.machine(), "dtype": options.dtype}
     files.write_atomically(options.out, evaluation.to_json(results, **machine).encode())

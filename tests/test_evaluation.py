@@ -300,6 +300,13 @@ class TestCommand:
         assert card["scores"] == {"else": 1, "skimage-light": result.card()}
         assert (shipped / "small.safetensors").read_bytes() == before
 
+    def test_the_file_keeps_what_was_not_scored_now(self, command, tmp_path):
+        path = tmp_path / "scores.json"
+        old = made_up([1], [0], name="old")
+        assert command.others(path, [old]) == []
+        path.write_text(to_json([old, made_up([2], [0], name="new"), made_up([3], [0], name="new", set_name="more")]))
+        assert command.others(path, [made_up([4], [0], name="new")]) == [old, made_up([3], [0], "new", "more")]
+
     def test_options_after_a_colon(self, command, shipped):
         assert command.load("small:stages=3").options == {"stages": 3}
         assert command.load(f"{shipped / 'small.safetensors'}").options == {"stages": 1}

@@ -237,6 +237,16 @@ def test_bf16_stays_close():
     assert 0 < (half - exact).abs().mean().item() < 5e-3
 
 
+@pytest.mark.parametrize("gradients", [False, True])
+def test_under_autocast(gradients):
+    """As training does it, and its validation."""
+    model, rainy = network(), drawn()
+    with torch.set_grad_enabled(gradients), torch.autocast("cpu", torch.bfloat16):
+        half = model(rainy, keep=True)
+    torch.testing.assert_close(half.background.float(), model(rainy).background, atol=0.02, rtol=0)
+    assert all(map_.isfinite().all() for map_ in half.extras.values())
+
+
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("sums", [False, True])
 @pytest.mark.parametrize("fused", [False, True])
