@@ -1,6 +1,7 @@
 """Every stored notebook has the form that a reader needs, and the gate that says so refuses what has not."""
 
 import base64
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,13 @@ def test_readme_gives_the_scores_of_the_cards():
     assert f"<!-- {series.SCORES} -->" in readme
     table = series.scores({name: weights.card(name) for name in weights.shipped()})
     assert series.fill(readme, series.SCORES, table) == readme
+
+
+def test_local_links_lead_somewhere(notebook):
+    text = "\n".join(c.source for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "markdown")
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
+    assert links, "a notebook links to its neighbours at least"
+    assert [link for link in links if not (FOLDER / link).exists()] == []
 
 
 def strip(notebook: NotebookNode) -> None:
