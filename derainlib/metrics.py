@@ -1,4 +1,4 @@
-"""How close an estimate is to the truth: PSNR and SSIM, each under a named protocol.
+"""How close an estimate is to the truth: PSNR and SSIM, each under a named protocol; and how well a street is read.
 
 Two papers may print different scores for one and the same image, because each step before the formula is a
 choice: which channel, whether pixels were first stored as 8-bit numbers (and rounded or truncated), whether
@@ -8,6 +8,8 @@ use, and a score is always reported with the protocol in its name: `psnr_rgb`, `
 Why "1.2 dB less than the paper" is so common a question: MATLAB's Y runs from 16 to 235, so a grey error of e
 on RGB is an error of 219/255·e on Y, while the peak in the PSNR stays 255. For grey errors, such as those of
 grey rain, PSNR on Y is therefore higher by 20·log10(255/219) = 1.32 dB without a single pixel being better.
+
+Segmentation is scored by `Confusion`: pixel accuracy and mean intersection over union, over the pixels of a whole set.
 
 References:
     Wang, Bovik, Sheikh, Simoncelli: Image quality assessment: from error visibility to structural similarity.
@@ -238,6 +240,79 @@ def shrink(image: Tensor) -> Tensor:
         index = _mirror(image.shape[dim], (factor - 1) // 2, factor // 2)
         image = image.index_select(dim, index.to(image.device))
     return F.avg_pool2d(image, factor)
+
+
+class Confusion:
+    """How many pixels of each class were taken for each class, over a whole set: the source of all scores below.
+
+        confusion = Confusion(classes=11)
+        for pair in streets:
+            confusion.update(network(pair.rainy).extras["logits"].argmax(1), pair.labels)
+        confusion.accuracy, confusion.miou
+
+    Scores come from the pixels of all images together, as the benchmarks of segmentation count them; the mean of the
+    images' own scores is another number.
+
+    Args:
+        classes: K, how many classes there are.
+        ignored: the label of pixels that do not count.
+
+    Attributes:
+        counts: (K, K) int64 on the CPU; row: the true class, column: the class it was taken for.
+
+    Raises:
+        DerainError: no whole number of classes from 1, or an ignored label that is one of them.
+    """
+
+    def __init__(self, classes: int, ignored: int = 255):
+        if type(classes) is not int or classes < 1:
+            raise DerainError(f"classes is {classes!r}; give a whole number from 1")
+        if 0 <= ignored < classes:
+            raise DerainError(f"ignored is {ignored}, which is one of the {classes} classes")
+        self.classes, self.ignored = classes, ignored
+        self.counts = torch.zeros(classes, classes, dtype=torch.int64)
+
+    def update(self, predicted: Tensor, truth: Tensor) -> None:
+        """Counts the pixels of some images.
+
+        Args:
+            predicted: classes, integers of any shape, in [0, K) wherever the truth counts.
+            truth: classes or the ignored label, same shape.
+
+        Raises:
+            DerainError: shapes differ, types are not integers, or a class that does not exist.
+        """
+        if predicted.shape != truth.shape:
+            raise DerainError(f"predicted {tuple(predicted.shape)} and truth {tuple(truth.shape)} differ in shape")
+        for name, labels in (("predicted", predicted), ("truth", truth)):
+            if labels.is_floating_point():
+                raise DerainError(f"{name} holds {labels.dtype}; give classes: logits.argmax(1)")
+        judged = truth != self.ignored
+        truth, predicted = truth[judged].long(), predicted[judged].to(truth.device).long()
+        for name, labels in (("predicted", predicted), ("truth", truth)):
+            if labels.numel() and not 0 <= labels.min() <= labels.max() < self.classes:
+                span = f"{labels.min().item()} to {labels.max().item()}"
+                raise DerainError(f"{name} spans {span}; the {self.classes} classes are 0 to {self.classes - 1}")
+        pairs = torch.bincount(truth * self.classes + predicted, minlength=self.classes**2)
+        self.counts += pairs.view(self.classes, self.classes).cpu()
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the pixels that were taken for what they are; NaN before any pixel counted."""
+        total = self.counts.sum().item()
+        return self.counts.trace().item() / total if total else math.nan
+
+    @property
+    def iou(self) -> Tensor:
+        """Intersection over union of each class, (K,) float64; NaN for a class neither true nor predicted anywhere."""
+        counts = self.counts.double()
+        hits = counts.diagonal()
+        return hits / (counts.sum(0) + counts.sum(1) - hits)
+
+    @property
+    def miou(self) -> float:
+        """Mean of `iou` over the classes that occur, in the truth or in a prediction; NaN before any pixel counted."""
+        return self.iou.nanmean().item()
 
 
 def _prepare(estimate: Tensor, truth: Tensor, protocol: str | Protocol) -> tuple[Tensor, Tensor, Protocol]:

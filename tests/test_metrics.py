@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage import data as photographs
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
 from derainlib import metrics
 from derainlib.errors import DerainError, ImageError
-from derainlib.metrics import PROTOCOLS, Protocol, luma, psnr, shrink, ssim, ssim_map
+from derainlib.metrics import PROTOCOLS, Confusion, Protocol, luma, psnr, shrink, ssim, ssim_map
 
 
 def grey(value: float, size: tuple[int, int] = (16, 20)) -> torch.Tensor:
@@ -379,3 +380,72 @@ class TestProperties:
         for protocol in ("rgb", "y"):
             assert psnr(truth + weak * noise, truth, protocol) > psnr(truth + strong * noise, truth, protocol)
             assert ssim(truth + weak * noise, truth, protocol) > ssim(truth + strong * noise, truth, protocol)
+
+
+class TestConfusion:
+    """Segmentation: a matrix worked by hand, scikit-learn, and one count over many images."""
+
+    def test_by_hand(self):
+        confusion = Confusion(3)
+        truth = torch.tensor([[0, 0, 0, 1], [1, 2, 255, 255]])
+        predicted = torch.tensor([[0, 0, 1, 1], [1, 0, 2, 7]])
+        confusion.update(predicted, truth)
+        assert confusion.counts.tolist() == [[2, 1, 0], [0, 2, 0], [1, 0, 0]]
+        assert confusion.accuracy == pytest.approx(4 / 6)
+        assert confusion.iou.tolist() == pytest.approx([2 / 4, 2 / 3, 0])
+        assert confusion.miou == pytest.approx((2 / 4 + 2 / 3) / 3)
+
+    @given(st.integers(0, 10**6), st.integers(2, 12), st.integers(1, 5))
+    @settings(max_examples=30, deadline=None)
+    def test_against_scikit_learn(self, seed, classes, images):
+        noise = np.random.default_rng(seed)
+        truth = noise.integers(0, classes + 1, (images, 8, 9))
+        truth[truth == classes] = 255
+        predicted = noise.integers(0, classes, truth.shape)
+        confusion = Confusion(classes)
+        for one, other in zip(predicted, truth, strict=True):
+            confusion.update(torch.from_numpy(one)[None], torch.from_numpy(other)[None])
+        known, guess = truth[truth < 255], predicted[truth < 255]
+        expected = confusion_matrix(known, guess, labels=range(classes))
+        assert confusion.counts.tolist() == expected.tolist()
+        assert confusion.accuracy == pytest.approx(accuracy_score(known, guess))
+        occurring = sorted({*known} | {*guess})
+        assert confusion.miou == pytest.approx(jaccard_score(known, guess, labels=occurring, average="macro"))
+
+    def test_the_whole_set_is_not_the_mean_of_its_images(self):
+        confusion = Confusion(2)
+        confusion.update(torch.zeros(1, 1, 9, dtype=torch.int64), torch.zeros(1, 1, 9, dtype=torch.int64))
+        confusion.update(torch.zeros(1, 1, 1, dtype=torch.int64), torch.ones(1, 1, 1, dtype=torch.int64))
+        assert confusion.accuracy == pytest.approx(0.9)  # the images' own are 1 and 0
+        assert confusion.miou == pytest.approx((9 / 10 + 0) / 2)
+
+    def test_a_class_that_never_occurs_has_no_score(self):
+        confusion = Confusion(3)
+        confusion.update(torch.tensor([0, 2]), torch.tensor([0, 2]))
+        assert confusion.iou.isnan().tolist() == [False, True, False]
+        assert confusion.miou == 1
+
+    def test_nothing_counted(self):
+        confusion = Confusion(4)
+        confusion.update(torch.zeros(2, 3, dtype=torch.uint8), torch.full((2, 3), 255, dtype=torch.uint8))
+        assert math.isnan(confusion.accuracy)
+        assert math.isnan(confusion.miou)
+
+    @pytest.mark.parametrize(
+        ("predicted", "truth", "message"),
+        [
+            (torch.zeros(2, 3).long(), torch.zeros(3, 2).long(), "differ in shape"),
+            (torch.zeros(2, 3), torch.zeros(2, 3).long(), r"logits.argmax\(1\)"),
+            (torch.full((2,), 3), torch.zeros(2).long(), "predicted spans 3 to 3; the 3 classes are 0 to 2"),
+            (torch.zeros(2).long(), torch.full((2,), 11), "truth spans 11 to 11"),
+            (torch.full((2,), -1), torch.zeros(2).long(), "predicted spans -1 to -1"),
+        ],
+    )
+    def test_refused(self, predicted, truth, message):
+        with pytest.raises(DerainError, match=message):
+            Confusion(3).update(predicted, truth)
+
+    @pytest.mark.parametrize("asked", [{"classes": 0}, {"classes": 2.0}, {"classes": 5, "ignored": 4}])
+    def test_classes(self, asked):
+        with pytest.raises(DerainError, match="class"):
+            Confusion(**asked)

@@ -12,9 +12,23 @@ from scipy import ndimage
 
 from derainlib import rain
 from derainlib.errors import DerainError
-from derainlib.rain import MIXES, PRESETS, RainStyle, add_rain, compose, draw, generator, location, veil
+from derainlib.rain import (
+    DIRECTIONS,
+    MIXES,
+    PRESETS,
+    STREETS,
+    RainStyle,
+    add_rain,
+    compose,
+    draw,
+    generator,
+    location,
+    street,
+    veil,
+)
 
-NAMES = [*PRESETS, *MIXES]
+NAMES = [*PRESETS, *MIXES, *STREETS]
+RADII = {"small": {0.2}, "medium": {0.4, 0.6}, "large": {0.8, 1.0}}  # of PHPNet's streets
 ALIKE = RainStyle(  # as little chance as possible, so that the shape of a streak can be measured
     angle=(0.0, 0.0),
     density=(15.0, 15.0),
@@ -366,8 +380,101 @@ class TestPresets:
 
     def test_mixes_name_presets(self):
         for parts in MIXES.values():
-            assert {name for name, _ in parts} <= set(PRESETS)
+            assert {name for name, _ in parts} <= {*PRESETS, *STREETS}
             assert sum(share for _, share in parts) == pytest.approx(1)
+
+
+class TestStreets:
+    """PHPNet, Section III.D and Tables II and IV."""
+
+    def picked(self, name, count=400):
+        return [rain._resolve(name, generator(0, 0, i)) for i in range(count)]
+
+    @pytest.mark.parametrize("size", ["small", "medium", "large"])
+    def test_directions_and_radii(self, size):
+        style = street(size)
+        assert {low for low, _ in style.angle} == {0, 15, -15, 30, -30, 40, -40}
+        assert all(low == high for low, high in style.angle)
+        blur = rain._ranges(style.blur)
+        assert {low for low, _ in blur} == RADII[size]
+        assert all(low == high for low, high in blur)
+
+    @pytest.mark.parametrize(
+        ("mix", "sizes"),
+        [
+            ("streets", ("small", "medium", "large")),
+            ("streets-no-small", ("medium", "large")),
+            ("streets-no-medium", ("small", "large")),
+            ("streets-no-large", ("small", "medium")),
+        ],
+    )
+    def test_mixes_have_their_radii_equally_often(self, mix, sizes):
+        drawn = [rain._pick(style.blur, generator(1, 0, i)) for i, style in enumerate(self.picked(mix, 3000))]
+        expected = set().union(*(RADII[size] for size in sizes))
+        assert set(drawn) == expected
+        for radius in expected:
+            assert drawn.count(radius) / 3000 == pytest.approx(1 / len(expected), abs=0.04)
+
+    @pytest.mark.parametrize("direction", DIRECTIONS)
+    def test_streaks_fall_in_the_direction_asked_for(self, direction):
+        (layer,) = draw(street("large", direction), (256, 256), generators(1))
+        assert fall(layer) == pytest.approx(direction, abs=3)
+
+    def test_larger_streaks_are_wider_and_longer(self):
+        widths = [half_widths(street(size, 0)) for size in RADII]
+        assert widths == sorted(widths)
+        assert widths[2][0] > 1.5 * widths[0][0]
+        assert widths[2][1] > 1.3 * widths[0][1]
+
+    def test_a_larger_streak_is_no_fainter(self):
+        """A blur alone would leave a wide streak fainter than a thin one."""
+        peaks = [draw(street(size, 0), (128, 128), generators(16)).amax((1, 2, 3)).mean() for size in RADII]
+        assert peaks == sorted(peaks)
+
+    def test_densities(self):
+        cover = [
+            add_rain(torch.zeros(16, 3, 128, 128), f"density-{level}", generators(16)).location.mean().item()
+            for level in ("light", "medium", "heavy")
+        ]
+        assert cover[1] > 1.5 * cover[0]
+        assert cover[2] > 1.5 * cover[1]
+        assert {id(style) for style in self.picked("density")} == {id(STREETS[name]) for name, _ in MIXES["density"]}
+
+    def test_depth_has_mist(self):
+        pair = add_rain(torch.zeros(8, 3, 64, 64), "depth", generators(8))
+        dry = pair.location[:, 0] == 0
+        mist = pair.rainy[:, 0][dry]
+        assert mist.mean() > 0.1
+        assert pair.rainy[:, 0, :16].mean() > 1.3 * pair.rainy[:, 0, -16:].mean()  # far is up
+
+    def test_spatial_rain_keeps_to_some_places(self):
+        """The amount of rain in a square of 32 pixels varies more than that of rain spread evenly."""
+
+        def unevenness(style):
+            layer = draw(style, (256, 256), generators(16))
+            squares = torch.nn.functional.avg_pool2d(layer, 32).flatten(1)
+            return (squares.std(1) / squares.mean(1)).mean().item()
+
+        scattered = dataclasses.replace(STREETS["spatial-bundles"], bundle=1)
+        assert unevenness("spatial") > 1.4 * unevenness(scattered)
+
+    def test_none_is_no_rain(self):
+        clean = torch.rand(3, 3, 40, 50, generator=generator(0))
+        pair = add_rain(clean, "none", generators(3))
+        assert torch.equal(pair.rainy, clean)
+        assert pair.location.sum() == 0
+
+    def test_amounts(self, photographs):
+        """The rain of PHPNet's streets is dense, but leaves the scene to be seen."""
+        assert 15 <= decibels(add_rain(photographs, "streets", generators(48))) <= 22
+
+    @pytest.mark.parametrize(
+        ("asked", "message"),
+        [(("tiny",), "'tiny'; choose one of small, medium, large"), (("small", 20), "20; choose one of -40, -30, -15")],
+    )
+    def test_refused(self, asked, message):
+        with pytest.raises(DerainError, match=message):
+            street(*asked)
 
 
 class TestErrors:

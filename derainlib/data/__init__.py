@@ -5,5 +5,6 @@
 - `audit`: mismatched pairs, duplicates, photographs that two sets share
 - `samples`: the pictures that come with the repository, scikit-image's photographs, drawn streets
 - `synthetic`: rain on clean photographs, drawn when it is needed
+- `scenes`: streets with a class for every pixel, their rain, and how training varies them
 - `holdout`: the fixed test images that every network is scored on
 """

@@ -1,5 +1,8 @@
 """Training samples: crops of clean photographs with rain made on the fly, and crops of rainy/clean pairs.
 
+Among the photographs may be labelled scenes (`derainlib.data.scenes`): their samples have labels, cropped alike, all
+others hold `scenes.IGNORED` at every pixel.
+
 Every draw of a sample depends on (seed, epoch, index) alone: not on the worker that makes it, on the batch it is in,
 or on where a training was resumed.
 """
@@ -14,7 +17,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from derainlib import images, rain
-from derainlib.data import pairs, samples
+from derainlib.data import pairs, scenes
+from derainlib.data.scenes import Scene
 from derainlib.errors import DataError
 from derainlib.layers import Pair
 
@@ -31,8 +35,8 @@ Key = tuple[int, int]
 class Sources(NamedTuple):
     """What a training draws its samples from."""
 
-    clean: Sequence[Path | Tensor]
-    """Clean photographs: files, or (3, H, W) images in [0, 1]. Rain is laid on their crops."""
+    clean: Sequence[Path | Tensor | Scene]
+    """Clean photographs: files, (3, H, W) images in [0, 1], or labelled scenes. Rain is laid on their crops."""
     pairs: Sequence[Pair]
     """Rainy/clean pairs of one image each."""
     note: str
@@ -45,10 +49,12 @@ def gather(
     pairs_dir: str | Path | None = None,
     pairs_list: str | Path | None = None,
     rain_style: str = "mixed",
+    scenes_dir: str | Path | None = None,
 ) -> Sources:
-    """Training data from folders; without any, drawn streets and scikit-image's textures stand in.
+    """Training data from folders; without any, drawn streets with labels and scikit-image's textures stand in.
 
-    The stand-ins hold none of scikit-image's colour photographs, which the hold-out keeps.
+    The stand-ins hold none of scikit-image's colour photographs, which the hold-out keeps. Where labelled scenes have
+    splits, `train` is taken; their labels are CamVid's eleven classes, to which those of Cityscapes are reduced.
 
     Args:
         clean_dir: folder of clean photographs.
@@ -56,6 +62,7 @@ def gather(
         pairs_dir: folder of rainy/clean pairs, in any layout that `derainlib.data.pairs` reads.
         pairs_list: text file that names the pairs to use, one a line.
         rain_style: the rain that will be laid on the photographs; only named in the note.
+        scenes_dir: folder of labelled scenes, in any layout that `derainlib.data.scenes` reads.
 
     Raises:
         DataError: a list without its folder, or a folder that does not fit.
@@ -63,13 +70,19 @@ def gather(
     for given, folder, name in ((clean_list, clean_dir, "clean"), (pairs_list, pairs_dir, "pairs")):
         if given and not folder:
             raise DataError(f"{name}_list names files of {name}_dir; give that folder too")
-    if not clean_dir and not pairs_dir:
+    if not clean_dir and not pairs_dir and not scenes_dir:
         note = f"stand-ins: {len(STREETS)} drawn streets and scikit-image's {', '.join(TEXTURES)}, {rain_style} rain"
         return Sources(stand_ins(), (), note)
     notes = []
     clean = pairs.photographs(clean_dir, clean_list) if clean_dir else []
     if clean:
         notes.append(f"{_described(len(clean), 'clean photographs', clean_dir, clean_list)} with {rain_style} rain")
+    if scenes_dir:
+        split = "train" if "train" in scenes.splits(scenes_dir) else None
+        labelled = scenes.read(scenes_dir, split, scenes.CAMVID)
+        clean = [*clean, *labelled]
+        where = f"{_described(len(labelled), 'labelled scenes', scenes_dir, split)}"
+        notes.append(f"{where} with {rain_style} rain")
     folder = pairs.read(pairs_dir, split=pairs_list) if pairs_dir else ()
     if folder:
         notes.append(_described(len(folder), "rainy/clean pairs", pairs_dir, pairs_list))
@@ -80,19 +93,26 @@ def _described(count: int, what: str, folder: str | Path, listed: str | Path | N
     return f"{count} {what} of {Path(folder).name}" + (f" ({Path(listed).name})" if listed else "")
 
 
-def stand_ins() -> list[Tensor]:
-    """Clean images for people without data: drawn streets, and scikit-image's grey textures; (3, H, W) in [0, 1]."""
+def stand_ins() -> list[Scene | Tensor]:
+    """Clean images for people without data: drawn streets with labels, and scikit-image's grey textures.
+
+    The textures are (3, H, W) in [0, 1]. The streets are only cropped and mirrored, as the textures are.
+    """
     from skimage import data
 
     textures = [torch.from_numpy(getattr(data, name)().copy()).float().div(255) for name in TEXTURES]
-    return [samples.street(seed=seed)[0][0] for seed in STREETS] + [texture.expand(3, -1, -1) for texture in textures]
+    streets = [scene._replace(varied=False) for scene in scenes.drawn(STREETS)]
+    return streets + [texture.expand(3, -1, -1) for texture in textures]
 
 
 class Samples(Dataset):
     """Training patches by (epoch, index).
 
     In each epoch every clean photograph is visited once; a share `paired` of the visits goes to a pair drawn at random
-    instead. Without photographs an epoch visits every pair once.
+    instead. Without photographs an epoch visits every pair once. Samples are cropped and mirrored; labelled scenes are
+    also scaled and turned before it rains (`scenes.draw_view`), unless they say otherwise.
+
+    A batch has labels, (N, P, P) int64, if one of its samples has.
 
     Args:
         clean, pairs: see `Sources`.
@@ -107,7 +127,7 @@ class Samples(Dataset):
 
     def __init__(
         self,
-        clean: Sequence[Path | Tensor] = (),
+        clean: Sequence[Path | Tensor | Scene] = (),
         pairs: Sequence[Pair] = (),
         patch: int = 100,
         style: str = "mixed",
@@ -135,25 +155,32 @@ class Samples(Dataset):
         """The samples of these keys as one batch; rain is drawn for all clean crops together."""
         generators = [rain.generator(self.seed, epoch, index) for epoch, index in keys]
         crops = [self._crop(index, g) for (_, index), g in zip(keys, generators, strict=True)]
-        rainy, clean = (torch.stack(side).float().div_(255) for side in zip(*crops, strict=True))
-        dry = [i for i, (a, b) in enumerate(crops) if a is b]
+        rainy, clean = (torch.stack([c[side] for c in crops]).float().div_(255) for side in (0, 1))
+        dry = [i for i, crop in enumerate(crops) if crop.rainy is crop.clean]
         if dry:
             rainy[dry] = rain.add_rain(clean[dry], self.style, [generators[i] for i in dry]).rainy
-        return Pair(rainy, clean)
+        return Pair(rainy, clean, labels=_together([crop.labels for crop in crops]))
 
-    def _crop(self, index: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A crop of a rainy and a clean image, (3, P, P) uint8 each; the same tensor twice if it is still to rain."""
+    def _crop(self, index: int, generator: torch.Generator) -> "_Crop":
         takes_pair = not self.clean or torch.rand((), generator=generator).item() < self.paired
-        if not takes_pair:
-            (crop,) = _random_crop([self._photograph(index)], self.patch, generator)
-            return crop, crop
-        chosen = index if not self.clean else _integer(len(self.pairs), generator)
-        return tuple(_random_crop(self._pair(chosen), self.patch, generator))
+        if takes_pair:
+            chosen = index if not self.clean else _integer(len(self.pairs), generator)
+            return _Crop(*_random_crop(self._pair(chosen), self.patch, generator))
+        image, *labels = self._photograph(index)
+        if labels and self.clean[index].varied:
+            image, labels = _random_view(image, *labels, self.patch, generator)
+            return _Crop(image, image, labels)
+        image, *labels = _random_crop([image, *labels], self.patch, generator)
+        return _Crop(image, image, *labels)
 
-    def _read_photograph(self, index: int) -> Tensor:
+    def _read_photograph(self, index: int) -> list[Tensor]:
+        """The photograph (3, H, W) and, of a labelled scene, its labels (H, W); uint8."""
         source = self.clean[index]
+        if isinstance(source, Scene):
+            image, labels = source.read()
+            return [self._check(_to_bytes(image), source.name), labels.to(torch.uint8)]
         image, name = (source, f"image {index}") if isinstance(source, Tensor) else (images.read(source), source)
-        return self._check(_to_bytes(image), name)
+        return [self._check(_to_bytes(image), name)]
 
     def _read_pair(self, index: int) -> list[Tensor]:
         pair = self.pairs[index]
@@ -168,6 +195,24 @@ class Samples(Dataset):
         return image
 
 
+class _Crop(NamedTuple):
+    """A sample before it rains: images (3, P, P), labels (P, P), all uint8."""
+
+    rainy: Tensor
+    """The same tensor as `clean` if it is still to rain."""
+    clean: Tensor
+    labels: Tensor | None = None
+
+
+def _together(labels: Sequence[Tensor | None]) -> Tensor | None:
+    """Labels as a batch, (N, P, P) int64, `IGNORED` for samples without; None where no sample has any."""
+    known = next((k for k in labels if k is not None), None)
+    if known is None:
+        return None
+    unknown = torch.full_like(known, scenes.IGNORED)
+    return torch.stack([unknown if k is None else k for k in labels]).long()
+
+
 def _to_bytes(image: Tensor) -> Tensor:
     return image.mul(255).round_().to(torch.uint8)
 
@@ -177,11 +222,18 @@ def _integer(below: int, generator: torch.Generator) -> int:
 
 
 def _random_crop(same_scene: Sequence[Tensor], patch: int, generator: torch.Generator) -> list[Tensor]:
-    """The same random crop and mirroring of several (3, H, W) images. Rain falls down, so nothing is turned over."""
+    """The same random crop and mirroring of several (…, H, W) images. Rain falls down, so nothing is turned over."""
     height, width = same_scene[0].shape[-2:]
     top, left = _integer(height - patch + 1, generator), _integer(width - patch + 1, generator)
-    crops = [image[:, top : top + patch, left : left + patch] for image in same_scene]
+    crops = [image[..., top : top + patch, left : left + patch] for image in same_scene]
     return [crop.flip(-1) for crop in crops] if _integer(2, generator) else crops
+
+
+def _random_view(image: Tensor, labels: Tensor, patch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The same random view of a scene and its labels."""
+    view = scenes.draw_view(tuple(image.shape[-2:]), patch, generator)
+    seen = scenes.look(image[None].float(), view, patch)[0]
+    return seen.round_().to(torch.uint8), scenes.look_at_labels(labels[None], view, patch)[0]
 
 
 class Schedule(Sampler[list[Key]]):

@@ -5,7 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from derainlib import rain
+from derainlib.data import scenes
 from derainlib.data.pairs import photographs
+from derainlib.data.scenes import IGNORED, Scene
 from derainlib.data.synthetic import HOLDOUT_SEEDS, Samples, Schedule, gather, stand_ins
 from derainlib.errors import DataError
 from derainlib.layers import Pair
@@ -115,3 +118,116 @@ def test_without_data_there_are_stand_ins():
     batch = Samples(sources.clean, patch=64).__getitems__([(0, i) for i in range(0, 20, 3)])
     assert batch.rainy.shape == (7, 3, 64, 64)
     assert (batch.rainy != batch.clean).any()
+
+
+# --- labelled scenes ------------------------------------------------------------------------------------------------
+
+
+def a_scene(seed: int = 0, varied: bool = True, size=(40, 50)) -> Scene:
+    """A grey picture whose brightness is its label: brightness 20 k, of 255, for class k."""
+    labels = torch.arange(size[0])[:, None].div(4, rounding_mode="floor").add(seed).expand(size) % 11
+    return Scene(f"scene{seed}", (20 * labels / 255).expand(3, *size), labels, varied=varied)
+
+
+@pytest.fixture(scope="module")
+def labelled_folder(tmp_path_factory):
+    """A training and a test split in CamVid's layout, three and one scenes."""
+    path = tmp_path_factory.mktemp("camvid")
+    for split, numbers in (("train", (0, 1, 2)), ("test", (3,))):
+        for number in numbers:
+            scene = a_scene(number)
+            for kind, pixels in (("images", scene.image.permute(1, 2, 0) * 255), ("labels", scene.labels)):
+                (path / split / kind).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.rint(pixels.numpy()).astype(np.uint8)).save(path / split / kind / f"{number}.png")
+    return path
+
+
+def test_labels_are_cropped_with_their_scene():
+    samples = Samples([a_scene(k) for k in range(4)], patch=24, style="light")
+    batch = samples.__getitems__([(e, i) for e in range(5) for i in range(4)])
+    assert batch.labels.shape == (20, 24, 24)
+    assert batch.labels.dtype == torch.int64
+    outside = batch.labels == IGNORED
+    assert outside.float().mean() < 0.1
+    shade = (batch.clean[:, 0] * 255 / 20).round().long()
+    assert (shade == batch.labels)[~outside].float().mean() > 0.9  # where it was turned, edges between classes are soft
+    assert (batch.rainy != batch.clean).any((1, 2, 3)).all()
+
+
+def test_half_of_the_visits_keep_the_scenes_own_pixels():
+    samples = Samples([a_scene()], patch=24, style="none")
+    batch = samples.__getitems__([(e, 0) for e in range(400)])
+    own = ((batch.clean[:, 0] * 255).round() == 20 * batch.labels).all(-1).all(-1)
+    assert own.float().mean() == pytest.approx(0.5, abs=0.1)
+    assert torch.equal(batch.rainy, batch.clean)
+
+
+def test_labels_change_no_draw(folder):
+    """Scenes that are not varied give, bit for bit, the samples of the same photographs without labels."""
+    pictures = [a_scene(k).image for k in range(4)]
+    known = Samples([a_scene(k, varied=False) for k in range(4)], [a_pair(0.5)], patch=24, paired=0.3, seed=5)
+    unknown = Samples(pictures, [a_pair(0.5)], patch=24, paired=0.3, seed=5)
+    keys = [(e, i) for e in range(3) for i in range(4)]
+    a, b = known.__getitems__(keys), unknown.__getitems__(keys)
+    assert torch.equal(a.rainy, b.rainy)
+    assert torch.equal(a.clean, b.clean)
+    assert b.labels is None
+    from_pairs = a.clean.flatten(1).std(1) == 0
+    assert 0 < from_pairs.sum() < 12
+    assert torch.equal(a.labels == IGNORED, from_pairs[:, None, None].expand_as(a.labels))
+
+
+def test_batches_mix_labelled_and_unlabelled(folder):
+    samples = Samples([*photographs(folder), a_scene()], [a_pair(0.5)], patch=24, paired=0.25)
+    keys = [(e, i) for e in range(4) for i in range(5)]
+    batch = samples.__getitems__(keys)
+    known = (batch.labels != IGNORED).any(-1).any(-1)
+    assert not known[[place for place, (_, index) in enumerate(keys) if index < 4]].any()
+    assert known.sum() >= 2
+    for place, key in enumerate(keys):
+        alone = samples[key]
+        assert torch.equal(alone.rainy[0], batch.rainy[place])
+        assert (alone.labels is None) == (not known[place])
+        if alone.labels is not None:
+            assert torch.equal(alone.labels[0], batch.labels[place])
+
+
+def test_gather_takes_the_training_split(labelled_folder, folder):
+    sources = gather(scenes_dir=labelled_folder, rain_style="streets")
+    assert [scene.name for scene in sources.clean] == ["0", "1", "2"]
+    assert sources.note == f"3 labelled scenes of {labelled_folder.name} (train) with streets rain"
+    both = gather(folder, scenes_dir=labelled_folder / "test")
+    assert len(both.clean) == 5
+    assert both.note == (
+        f"4 clean photographs of {folder.name} with mixed rain; 1 labelled scenes of test with mixed rain"
+    )
+    batch = Samples(both.clean, both.pairs, patch=32).__getitems__([(0, i) for i in range(5)])
+    assert [(labels != IGNORED).any().item() for labels in batch.labels] == [False] * 4 + [True]
+
+
+def test_stand_ins_have_labels_where_they_are_streets():
+    batch = Samples(gather().clean, patch=64).__getitems__([(0, 0), (0, 19)])
+    assert IGNORED not in batch.labels[0]
+    assert (batch.labels[1] == IGNORED).all()
+
+
+def test_rain_on_a_scene_is_the_rain_of_its_generator(monkeypatch):
+    """Geometry comes first and the rain is drawn upright on the crop, not scaled or turned with it."""
+    seen = []
+    plain = rain.add_rain
+    monkeypatch.setattr(rain, "add_rain", lambda clean, *rest: seen.append(clean.clone()) or plain(clean, *rest))
+    batch = Samples([a_scene()], patch=24, style="light")[(0, 0)]
+    assert torch.equal(seen[0], batch.clean)
+
+
+def test_scenes_smaller_than_the_patch_are_refused():
+    with pytest.raises(DataError, match="scene0: 50x40 pixels, smaller than the patch of 48"):
+        Samples([a_scene()], patch=48)[(0, 0)]
+
+
+def test_labels_of_the_shipped_set(derain_data):
+    sources = gather(scenes_dir=derain_data / "camvid")
+    batch = Samples(sources.clean, patch=224, style="streets").__getitems__([(0, i) for i in range(0, 367, 40)])
+    assert len(sources.clean) == 367
+    assert batch.labels.shape == (10, 224, 224)
+    assert set(batch.labels.unique().tolist()) <= {*range(11), scenes.IGNORED}
