@@ -1,7 +1,7 @@
 """`derain …`: each command reads its words and calls the library.
 
-Ends with status 0, with 1 if some of a folder's images failed, with 2 and one line on stderr if nothing could be
-done. An existing file is replaced only with --overwrite.
+Ends with status 0, with 1 if some of a folder's images or of a study's trainings failed, with 2 and one line on stderr
+if nothing could be done. An existing file is replaced only with --overwrite.
 """
 
 import argparse
@@ -116,17 +116,22 @@ def _convert(args: argparse.Namespace) -> int:
     return 0
 
 
-# --- score, train -------------------------------------------------------------------------------------------
+# --- score, train, study ------------------------------------------------------------------------------------
+
+
+def _set_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sets", nargs="+", default=["skimage-light", "skimage-heavy"],
+        help="sets of pairs to score on, by name or folder (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", default="", help="the folder that holds bsds500/ and rain100l/, for the sets that need it"
+    )
 
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", help="shipped weights by name, or .safetensors files")
-    parser.add_argument(
-        "--sets", nargs="+", default=["skimage-light", "skimage-heavy"], help="sets of pairs (%(default)s)"
-    )
-    parser.add_argument(
-        "--data", type=Path, help="the folder that holds bsds500/ and rain100l/, for the sets that need it"
-    )
+    _set_arguments(parser)
     parser.add_argument("--scores", nargs="+", default=["psnr_rgb", "psnr_y", "ssim_y"], help="(%(default)s)")
     parser.add_argument("--limit", type=int, help="score only the first so many pairs of each set")
 
@@ -136,26 +141,39 @@ def _score(args: argparse.Namespace) -> int:
     from derainlib.models import weights
 
     networks = {name: weights.load(name) for name in args.models}
-    sets = {name: evaluation.dataset(name, args.data) for name in args.sets}
+    sets = {name: evaluation.dataset(name, args.data or None) for name in args.sets}
     show = sys.stderr.isatty()
     print(evaluation.table(evaluation.compare(networks, sets, args.scores, limit=args.limit, progress=show)))
     return 0
 
 
-def _train_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help="name of the recipe; an unknown one lists them all")
-    parser.add_argument("out_dir", help="the run's folder; a run in it goes on")
+_DATA = {
+    "data_dir": "folder of rainy/clean pairs",
+    "data_list": "text file that names the pairs to use",
+    "clean_dir": "folder of clean photographs; rain is made on the fly",
+    "clean_list": "text file that names the photographs to use",
+    "scenes_dir": "folder of labelled street scenes, as Cityscapes or CamVid lie; rain is made on the fly",
+}
+"""The options that say what to train on: parameters of a training."""
+
+
+def _training_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `train` and `study` share."""
     parser.add_argument("--scale", default="quick", help="full (the paper's), quick (two cores) or tiny (%(default)s)")
-    parser.add_argument("--data-dir", default="", help="folder of rainy/clean pairs")
-    parser.add_argument("--data-list", default="", help="text file that names the pairs to use")
-    parser.add_argument("--clean-dir", default="", help="folder of clean photographs; rain is made on the fly")
-    parser.add_argument("--clean-list", default="", help="text file that names the photographs to use")
+    for name, text in _DATA.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", default="", help=text)
     parser.add_argument("--steps", type=int, default=0, help="optimiser steps (the recipe's)")
-    parser.add_argument("--workers", type=int, default=0, help="processes that make samples (%(default)s)")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="FIELD=VALUE", dest="changes",
         help="other fields of the recipe, values in JSON: batch=4 'options={\"stages\": 3}'",
     )  # fmt: skip
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="name of the recipe; an unknown one lists them all")
+    parser.add_argument("out_dir", help="the run's folder; a run in it goes on")
+    _training_arguments(parser)
+    parser.add_argument("--workers", type=int, default=0, help="processes that make samples (%(default)s)")
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -178,6 +196,50 @@ def _change(text: str) -> tuple[str, object]:
         return name, value
 
 
+class _ListStudies(argparse.Action):
+    """`--list`: prints the studies and ends, as --help does."""
+
+    def __init__(self, option_strings, dest, help=None):
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser, *_):
+        from derainlib.studies import STUDIES
+
+        for study in STUDIES.values():
+            print(f"{study.name:20} {study.source} ({', '.join(row.label for row in study.rows)})")
+        parser.exit()
+
+
+def _study_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--list", action=_ListStudies, help="list the studies and their rows, and end")
+    parser.add_argument("studies", nargs="+", metavar="NAME", help="names of studies; rows they share are trained once")
+    parser.add_argument("out_dir", metavar="OUT", help="the folder of all trainings and reports; a study in it goes on")
+    _training_arguments(parser)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="each row is trained for each (0 1)")
+    parser.add_argument("--rows", nargs="+", default=[], help="train only these rows, and the reference (all)")
+    parser.add_argument(
+        "--without", nargs="+", default=[], metavar="TERM", help="leave these terms out of every row's loss"
+    )
+    _set_arguments(parser)
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, each on one core (%(default)s)")
+
+
+def _study(args: argparse.Namespace) -> int:
+    from derainlib import studies
+
+    words = vars(args)
+    order = studies.Order(
+        **{name: words[name] for name in ("out_dir", "scale", "steps")},
+        **{name: tuple(words[name]) for name in ("studies", "seeds", "rows", "without", "sets")},
+        changes=dict(map(_change, args.changes)),
+        data={name: words[name] for name in _DATA if words[name]},
+        sets_dir=args.data,
+    )
+    found = order.run(args.jobs, progress=True)
+    print("\n\n".join(map(studies.table, found)))
+    return 1 if any(report["failed"] for report in found) else 0
+
+
 # --- all of them --------------------------------------------------------------------------------------------
 
 COMMANDS = {
@@ -186,6 +248,7 @@ COMMANDS = {
     "models": Command("list the networks", lambda parser: None, _models),
     "score": Command("score networks on sets of pairs, beside the rainy input", _score_arguments, _score),
     "train": Command("train a recipe, or go on with a run", _train_arguments, _train),
+    "study": Command("train a paper's ablation table at one budget, and compare its rows", _study_arguments, _study),
     "convert": Command("turn the authors' weights into ours", _convert_arguments, _convert),
 }
 """The commands by name."""

@@ -175,14 +175,17 @@ def dataset(name: str, folder: str | Path | None = None) -> Sequence[Pair]:
 
     Args:
         name: one of `DATASETS`: "holdout-light", "-heavy" and "-veil" rain on photographs of BSDS500,
-            "skimage-light" … on scikit-image's own, which needs no folder; "rain100l" is the public test set.
+            "skimage-light" … on scikit-image's own, which needs no folder; "rain100l" is the public test set. Or the
+            path of any folder of pairs.
         folder: where the data lie: bsds500/ for the hold-out, rain100l/ for Rain100L.
 
     Raises:
         DataError: an unknown name, no folder where one is needed, or data that do not fit.
     """
+    if name not in DATASETS and Path(name).is_dir():
+        return pairs.read(name)
     if name not in DATASETS:
-        raise DataError(f"no set is called {name!r}; there are {', '.join(DATASETS)}")
+        raise DataError(f"no set is called {name!r}; there are {', '.join(DATASETS)}, and folders of pairs")
     return DATASETS[name](folder)
 
 
@@ -207,9 +210,9 @@ def table(results: Sequence[Scores], style: str = "text") -> str:
     for set_name in dict.fromkeys(r.dataset for r in results):
         block = [r for r in results if r.dataset == set_name]
         title = f"{set_name} ({len(block[0].records)})"
-        rows.append((title, RAINY, *(_number(name, block[0].summary(name).rainy) for name in results[0].names)))
+        rows.append((title, RAINY, *(number(name, block[0].summary(name).rainy) for name in results[0].names)))
         rows += [(title, r.model, *(_cell(name, r.summary(name)) for name in r.names)) for r in block]
-    return _markdown(rows) if style == "markdown" else _text(rows)
+    return _markdown(rows) if style == "markdown" else aligned(rows)
 
 
 def to_json(results: Sequence[Scores], **facts) -> str:
@@ -249,15 +252,20 @@ def from_json(text: str) -> list[Scores]:
 def interval(values: np.ndarray, draws: int = 2000) -> tuple[float, float]:
     """95 % bootstrap interval of a mean: between its 2.5 and 97.5 percentiles over draws with replacement.
 
+    Of trainings with several seeds, each scored on the same images, a draw takes seeds and images independently of
+    each other, each with replacement, and then the mean over both. Few seeds make the interval too narrow: with two of
+    them, it can reach no further than from one seed's mean to the other's, images apart.
+
     Args:
-        values: (K,), one for each image.
+        values: (K,), one for each image, or (S, K), a row for each seed.
         draws: how often; the draws are the same each time.
 
     Returns:
         (low, high); infinite values make it infinite.
     """
-    chosen = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
-    means = values[chosen].mean(axis=1)
+    values, rng = np.atleast_2d(values), np.random.default_rng(0)
+    images, seeds = (rng.integers(size, size=(draws, size)) for size in values.shape[::-1])
+    means = values[seeds[:, :, None], images[:, None, :]].mean(axis=(1, 2))
     # Order statistics, without interpolation: infinite scores of perfect estimates stay meaningful.
     low, high = np.quantile(means, (0.025, 0.975), method="nearest")
     return low.item(), high.item()
@@ -299,16 +307,18 @@ def _short(value: float) -> float:
     return round(value, 4)
 
 
-def _number(name: str, value: float) -> str:
+def number(name: str, value: float) -> str:
+    """A score with as many digits as it deserves: two of PSNR in dB, four of SSIM."""
     return f"{value:.2f}" if name.startswith("psnr") else f"{value:.4f}"
 
 
 def _cell(name: str, s: Summary) -> str:
     gain = f"{s.gain:+.2f}" if name.startswith("psnr") else f"{s.gain:+.4f}"
-    return f"{_number(name, s.mean)} ±{_number(name, (s.high - s.low) / 2)} ({gain})"
+    return f"{number(name, s.mean)} ±{number(name, (s.high - s.low) / 2)} ({gain})"
 
 
-def _text(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as text in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import derainlib
-from derainlib import cli, images, models
+from derainlib import cli, images, models, studies
 from derainlib.inference import clean
 from derainlib.models import weights
 from tests.hostile_files import HOSTILE
@@ -235,6 +235,9 @@ class TestTrain:
         assert capsys.readouterr().out.count("2 steps in") == 2
         assert weights.load("run/best.safetensors").options == {"stages": 1, "width": 6}
 
+    def test_labelled_scenes_are_handed_on(self, capsys):
+        assert "missing" in fails(capsys, "train", "srn", "run", "--scale", "tiny", "--scenes-dir", "missing")
+
     @pytest.mark.parametrize(
         ("words", "reason"),
         [
@@ -248,3 +251,60 @@ class TestTrain:
     )
     def test_mistakes(self, capsys, words, reason):
         assert reason in fails(capsys, "train", *words)
+
+
+class TestStudy:
+    def test_hands_over_what_the_words_say(self, capsys, monkeypatch):
+        seen = []
+        monkeypatch.setattr(studies.Order, "run", lambda order, jobs, progress: seen.append((order, jobs)) or [])
+        words = "study dcdnet/table-3 dcdnet/table-4 out --scale tiny --steps 9 --seeds 3 4 --rows ours --jobs 2"
+        more = "--without perceptual --set lr=0.1 --clean-dir photos --scenes-dir streets --sets rain100l --data here"
+        assert cli.main([*words.split(), *more.split()]) == 0
+        assert seen == [
+            (
+                studies.Order(
+                    ("dcdnet/table-3", "dcdnet/table-4"), "out", "tiny", 9, (3, 4), {"lr": 0.1}, ("perceptual",),
+                    ("ours",), {"clean_dir": "photos", "scenes_dir": "streets"}, ("rain100l",), "here",
+                ),
+                2,
+            )
+        ]  # fmt: skip
+
+    def test_trains_prints_and_goes_on(self, capsys):
+        for folder in ("pairs/rain", "pairs/clean"):
+            os.makedirs(folder)
+            Image.new("RGB", (20, 20), "gray").save(f"{folder}/a.png")
+        words = ["study", "qsnet/table-5", "out", "--scale", "tiny", "--steps", "1", "--seeds", "0", "--sets", "pairs"]
+        assert cli.main(words) == 0
+        first, log = capsys.readouterr()
+        assert log.count("trained and scored") == 2
+        assert "without sharing" in first
+        assert cli.main(words) == 0
+        assert capsys.readouterr().out == first
+
+    def test_failed_trainings_end_with_status_1(self, capsys, monkeypatch):
+        found = {"failed": [{"row": "a", "seed": 0, "error": "no room"}]}
+        monkeypatch.setattr(studies.Order, "run", lambda *_, **__: [found])
+        monkeypatch.setattr(studies, "table", lambda report: str(report["failed"]))
+        assert cli.main(["study", "qsnet/table-5", "out"]) == 1
+        assert "no room" in capsys.readouterr().out
+
+    def test_lists_the_studies(self, capsys):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["study", "--list"])
+        assert stopped.value.code == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines] == list(studies.STUDIES)
+
+    @pytest.mark.parametrize(
+        ("words", "reason"),
+        [
+            (["dcdnet/table-9", "out"], "no study is called 'dcdnet/table-9'"),
+            (["qsnet/table-5", "out", "--jobs", "0"], "jobs is 0"),
+            (["qsnet/table-5", "out", "--set", "patch"], "FIELD=VALUE"),
+            (["qsnet/table-5", "out", "--data-dir", "missing"], "missing"),
+        ],
+    )
+    def test_mistakes(self, capsys, words, reason):
+        assert reason in fails(capsys, "study", *words)
+        assert not os.path.exists("out")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from derainlib import evaluation, metrics, models
@@ -164,6 +165,32 @@ class TestIntervals:
         values = np.random.default_rng(3).random(20)
         assert interval(values) == interval(values)
 
+    def test_of_seeds_alone(self):
+        """Four seeds, equal on all images, one of them higher by 1: k of four draws take it with Binomial(4, 1/4).
+
+        P(k = 0) = 0.316 > 0.025; P(k ≤ 2) = 0.949 < 0.975 < P(k ≤ 3) = 0.996: from 0/4 to 3/4.
+        """
+        values = np.zeros((4, 7))
+        values[2] = 1
+        assert interval(values) == (0, 0.75)
+
+    def test_one_seed_is_images_alone(self):
+        """As images were drawn before there were seeds, so that stored intervals stay."""
+        values = np.random.default_rng(1).normal(size=25)
+        drawn = values[np.random.default_rng(0).integers(25, size=(2000, 25))].mean(axis=1)
+        low, high = np.quantile(drawn, (0.025, 0.975), method="nearest")
+        assert interval(values) == pytest.approx((low, high), abs=1e-12)
+        assert interval(values[None]) == interval(values)
+
+    def test_of_seeds_and_images_adds_both_variances(self):
+        """Values s_i + k_j: the mean's variance is var(s) / S + var(k) / K, whichever is the larger one."""
+        rng = np.random.default_rng(2)
+        seeds, images = rng.normal(size=(30, 1)), rng.normal(size=(1, 60))
+        for a, b in ((1, 1), (3, 0.1), (0.1, 3)):
+            low, high = interval(a * seeds + b * images, draws=4000)
+            expected = 1.96 * math.sqrt(a * a * seeds.var() / 30 + b * b * images.var() / 60)
+            assert (high - low) / 2 == pytest.approx(expected, rel=0.06)
+
     def test_gain_is_paired(self):
         rainy = np.linspace(10, 40, 20)
         found = made_up(rainy + 3, rainy).summary("psnr_rgb")
@@ -250,6 +277,13 @@ class TestDatasets:
     def test_others_say_what_they_need(self, name):
         with pytest.raises(DataError, match="needs the folder that holds"):
             dataset(name)
+
+    def test_a_folder_of_pairs(self, tmp_path):
+        for name in ("rain", "clean"):
+            (tmp_path / name).mkdir()
+            Image.new("RGB", (20, 18)).save(tmp_path / name / "a.png")
+        (pair,) = dataset(str(tmp_path))
+        assert pair.rainy.shape == (1, 3, 18, 20)
 
     def test_unknown(self):
         with pytest.raises(DataError, match="no set is called 'rain12'; there are holdout-light"):
