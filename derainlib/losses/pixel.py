@@ -2,18 +2,47 @@
 
 from torch import Tensor
 
+from derainlib.errors import DerainError
 from derainlib.losses.term import Comparison
 
 
-class MSE(Comparison):
+class Scaled(Comparison):
+    """A comparison of images multiplied by `scale`.
+
+    Args:
+        on, stages, early, last, normaliser: as in `Comparison`.
+        scale: 255 for images in 0..255.
+
+    Raises:
+        DerainError: a scale that is no number above 0, or an unknown option.
+    """
+
+    def __init__(
+        self,
+        on: str = "background",
+        stages: str = "last",
+        early: float = 0.5,
+        last: float = 1.5,
+        normaliser: str = "mean",
+        scale: float = 1,
+    ):
+        super().__init__(on, stages, early, last, normaliser)
+        if not scale > 0:
+            raise DerainError(f"scale is {scale!r}; give a number above 0, 255 for images in 0..255")
+        self.scale = scale
+
+
+class MSE(Scaled):
     """Squared error, Eq. 15 of Ren et al.: ℓ(a, a^gt) = ‖a − a^gt‖², here its mean over pixels and channels.
 
     The mean differs from the printed sum by the number of values, so that the weight of a sum of losses does not
-    depend on the patch size; `normaliser="sum"` is the printed sum.
+    depend on the patch size; `normaliser="sum"` is the printed sum. With `scale=255` it is the reconstruction loss of
+    MENET, Eq. 3 and 4, 255² times as large.
     """
 
     def compare(self, estimate: Tensor, truth: Tensor) -> Tensor:
-        return (estimate - truth).square().mean(1, keepdim=True)
+        difference = estimate - truth if self.scale == 1 else self.scale * (estimate - truth)
+        return difference.square().mean(1, keepdim=True)
 
 
 class L1(Comparison):
@@ -34,6 +63,8 @@ class NegativePSNR(Comparison):
     the same say, as in the mean PSNR of a table. Each pixel's share in the map is its share in the image's squared
     error. An error below 1e-10 counts as 1e-10 (100 dB), so that equal images have a finite loss.
     """
+
+    signed = True
 
     def compare(self, estimate: Tensor, truth: Tensor) -> Tensor:
         error = (estimate - truth).square().mean(1, keepdim=True).clamp_min(1e-10)

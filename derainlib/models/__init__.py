@@ -5,16 +5,18 @@ import inspect
 from torch import nn
 
 from derainlib.errors import DerainError
-from derainlib.models import dcdnet, qsnet, recurrent
+from derainlib.models import dcdnet, menet, phpnet, qsnet, recurrent, segmentation
 
-PAPERS = (qsnet, dcdnet, recurrent)
-"""The papers' modules. Each has VARIANTS: name → (class, options that differ from the class's defaults)."""
+PAPERS = (qsnet, phpnet, dcdnet, recurrent, menet, segmentation)
+"""The papers' modules. Each has VARIANTS: name → (class, options that differ from the class's defaults); some have
+SEGMENTERS, of the same form, which name what a picture shows and take no rain off."""
 
 VARIANTS = {name: variant for paper in PAPERS for name, variant in paper.VARIANTS.items()}
+SEGMENTERS = {name: variant for paper in PAPERS for name, variant in getattr(paper, "SEGMENTERS", {}).items()}
 
 
 def list_models() -> list[str]:
-    """The names that `create` accepts: the networks and their published variants."""
+    """The networks that take rain off, and their published variants; `create` also knows the names of SEGMENTERS."""
     return list(VARIANTS)
 
 
@@ -22,7 +24,7 @@ def create(name: str, **options) -> nn.Module:
     """Builds the network called `name`, untrained.
 
     Args:
-        name: one of `list_models()`.
+        name: one of `list_models()`, or a segmenter ("phi", "espnet", "pspnet").
         options: changes to the variant, for example `stages=8`; the names are the class's arguments.
 
     Returns:
@@ -31,9 +33,10 @@ def create(name: str, **options) -> nn.Module:
     Raises:
         DerainError: an unknown name or option.
     """
-    if name not in VARIANTS:
-        raise DerainError(f"no network is called {name!r}; there are {', '.join(VARIANTS)}")
-    build, fixed = VARIANTS[name]
+    networks = VARIANTS | SEGMENTERS
+    if name not in networks:
+        raise DerainError(f"no network is called {name!r}; there are {', '.join(networks)}")
+    build, fixed = networks[name]
     known = list(inspect.signature(build).parameters)
     unknown = [option for option in options if option not in known]
     if unknown:
