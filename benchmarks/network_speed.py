@@ -5,8 +5,10 @@
 
 All networks run in one process, one after the other in each round; a network's time is its quickest round. Recurrent
 networks run T = 6 stages, DCDNet its 12. "qsnet, plain groups" is QSNet computed as it is written down, with group
-convolutions and shuffles; the difference to it is measured too. The results go to
-benchmarks/results/network_speed.json.
+convolutions and shuffles, and "brn, textbook" is BRN as it is written down (`textbook.py`); the differences to our
+forms are measured too. The textbook form pays for memory that C's allocator returns after each use, as
+recurrent_speed.py explains; with MALLOC_MMAP_THRESHOLD_=2147483647 MALLOC_TRIM_THRESHOLD_=4294967296 in the
+environment it does not. The results go to benchmarks/results/network_speed.json.
 """
 
 import argparse
@@ -19,20 +21,26 @@ from pathlib import Path
 
 import torch
 from recurrent_speed import photograph, seconds
+from textbook import Textbook
 from torch import Tensor, nn
 
 from derainlib import files
+from derainlib.layers import Layers
 from derainlib.models import create, weights
 from derainlib.models.qsnet import GroupConv
 
 RESULTS = Path(__file__).parent / "results" / "network_speed.json"
-NETWORKS = ["qsnet", "qsnet-no-sharing", "dcdnet", "srn", "brn"]
+PLAIN, TEXTBOOK = "qsnet, plain groups", "brn, textbook"
+NETWORKS = ["qsnet", "qsnet-no-sharing", "phpnet", "menet", "dcdnet", "srn", "brn", TEXTBOOK]
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-PLAIN = "qsnet, plain groups"
+OURS = {PLAIN: "qsnet", TEXTBOOK: "brn"}
+"""Forms that are written down plainly, and the networks that they are forms of."""
 
 
 def network(name: str) -> nn.Module:
     """Trained weights where they are shipped (errors depend on them, times do not), at the paper's number of stages."""
+    if name == TEXTBOOK:
+        return TextbookBRN(network("brn"))
     model = create(name).eval()
     if name not in weights.shipped():
         return model
@@ -51,6 +59,18 @@ class PlainGroups(nn.Module):
 
     def forward(self, rainy: Tensor):
         return self.model(rainy)
+
+
+class TextbookBRN(nn.Module):
+    """BRN as it is written down, called like every other network."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = Textbook(model)
+
+    def forward(self, rainy: Tensor) -> Layers:
+        backgrounds, rains = self.model(rainy.to(next(self.parameters()).dtype))
+        return Layers(backgrounds[-1].to(rainy.dtype), rains[-1].to(rainy.dtype))
 
 
 def runs(options: argparse.Namespace, rainy: Tensor, dtype: torch.dtype) -> dict[str, Callable[[], Tensor]]:
@@ -75,10 +95,11 @@ def measure(options: argparse.Namespace, size: int, precision: str) -> dict:
     rows = {}
     for name in calls:
         row = {"seconds": round(times[name], 4)}
-        if "brn" in times:
-            row["times quicker than brn"] = round(times["brn"] / times[name], 2)
-        if name == PLAIN:
-            row["largest difference to qsnet"] = float(f"{(images[name] - images['qsnet']).abs().max():.2g}")
+        for other in ("brn", TEXTBOOK):
+            if other in times:
+                row[f"times quicker than {other}"] = round(times[other] / times[name], 2)
+        if (ours := OURS.get(name)) in images:
+            row[f"largest difference to {ours}"] = float(f"{(images[name] - images[ours]).abs().max():.2g}")
         rows[name] = row
         print(f"{size}² {precision} {name:22s} {row}", file=sys.stderr, flush=True)
     return {"size": size, "precision": precision, "networks": rows}

@@ -1,8 +1,8 @@
-"""QSNet's Tables 3 and 4 with our weights: what each scale decodes, and what its losses are worth.
+"""QSNet's Tables 3, 4 and 5 with our weights: what each scale decodes, and what losses and sharing are worth.
 
     python benchmarks/qsnet_tables.py --data DIR
 
-Table 3 scores the image decoded from each of C_1 … C_5 beside the result from all scales. Table 4 compares
+Table 3 scores the image decoded from each of C_1 … C_5 beside the result from all scales. Tables 4 and 5 compare
 weights trained for equal steps from equal seeds, image by image: the 95 % bootstrap interval is of the mean difference
 over the images of a set, and knows nothing of other seeds. The results go to benchmarks/results/qsnet_tables.json.
 """
@@ -22,7 +22,7 @@ from derainlib.models import weights
 
 RESULTS = Path(__file__).parent / "results" / "qsnet_tables.json"
 SETS = ["holdout-light", "holdout-heavy", "rain100l"]
-COMPARED = {"Table 4": ("qsnet-v4", "qsnet-v1")}
+COMPARED = {"Table 4": ("qsnet-v4", "qsnet-v1"), "Table 5": ("qsnet-v4", "qsnet-no-sharing")}
 
 
 class OneScale(nn.Module):
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, help="take only the first LIMIT images of each set")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    names = ["qsnet", *(name for pair in COMPARED.values() for name in pair)]
+    names = list(dict.fromkeys(["qsnet", *(name for pair in COMPARED.values() for name in pair)]))
     networks = {name: weights.load(name) for name in names}
     scales = {f"C{i}": OneScale(networks["qsnet"], i) for i in range(1, 6)}
     sets = {name: evaluation.dataset(name, options.data) for name in options.sets}

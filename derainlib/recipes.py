@@ -8,19 +8,24 @@ import dataclasses
 import inspect
 import json
 import math
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from derainlib import models
 from derainlib.errors import DerainError, RecipeError
-from derainlib.losses import TERMS, Fixed
+from derainlib.losses import BALANCES, TERMS, Fixed, GradientBalanced
 from derainlib.models import weights
-from derainlib.rain import MIXES, PRESETS
+from derainlib.rain import MIXES, PRESETS, STREETS
 
 SCHEDULES = ("steps", "cosine", "constant", "plateau")
 PRECISIONS = ("no", "bf16", "fp16")
+CRITERIA = ("psnr_rgb", "miou")
+RECOGNITION = ("semantic", "presence")
+"""Terms whose option "network" names a segmenter."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,37 @@ class Loss:
     weight: float = 1.0
     """Its weight in the sum."""
     options: dict = field(default_factory=dict)
-    """Arguments of the term, for example {"on": "rain", "stages": "all"}."""
+    """Arguments of the term, for example {"on": "rain", "stages": "all"}. A term that judges an image by a segmenter
+    has its name here, {"network": "phi"}: shipped weights, the path of a .safetensors file, or "random" (for tests)."""
 
     def build(self) -> nn.Module:
-        """The term itself."""
-        return TERMS[self.term](**self.options)
+        """The term itself; the segmenter that it may judge by is loaded and frozen.
+
+        Raises:
+            WeightsError: the segmenter's weights are missing or damaged.
+        """
+        name = self.segmenter
+        options = self.options if name is None else self.options | {"network": _segmenter(name)}
+        return TERMS[self.term](**options)
+
+    @property
+    def segmenter(self) -> str | None:
+        """The segmenter that the term judges by, if any."""
+        return self.options.get("network") if self.term in RECOGNITION else None
+
+
+def _segmenter(name: str) -> nn.Module:
+    """A frozen segmenter with trained weights, or with random ones, always the same."""
+    if name == "random":
+        warnings.warn(
+            "this loss judges by a segmenter with random weights: good for tests, not for training", stacklevel=3
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = models.create("phi")
+    else:
+        network = weights.load(name)
+    return network.requires_grad_(False).eval()
 
 
 @dataclass(frozen=True)
@@ -55,6 +86,9 @@ class Recipe:
     """Weights to start from, a shipped name or a .safetensors file; empty for an untrained network."""
     losses: tuple[Loss, ...] = (Loss("ssim"),)
     """The terms of the loss, added with their weights."""
+    balance: str = "fixed"
+    """What moves the terms' weights: "fixed" nothing, "loss" and "gradient" MENET's Algorithms 2 (LB) and 1 (GB),
+    "uncertainty" Kendall et al. 2018; each term enters multiplied by its own weight (`derainlib.losses.balance`)."""
     steps: int = 1000
     """Optimiser steps."""
     batch: int = 12
@@ -92,6 +126,8 @@ class Recipe:
     """Steps between two scores on the validation pairs."""
     validation: int = 5
     """Pairs of each hold-out that are scored then; scikit-image's hold-out has five."""
+    criterion: str = "psnr_rgb"
+    """The validation score that picks the best weights: "psnr_rgb", or "miou" for a segmenter."""
     checkpoint_every: int = 500
     """Steps between two checkpoints."""
     samples_per_epoch: int = 18_810
@@ -102,11 +138,12 @@ class Recipe:
             check_type(f"recipe {self.name}: {spec.name}", getattr(self, spec.name), spec.type)
         self._check_values()
         try:
-            models.create(self.model, **self.options)
+            network = models.create(self.model, **self.options)
+            self._assemble([self._check_loss(loss) for loss in self.losses], network)
+        except RecipeError:
+            raise
         except DerainError as error:
             raise RecipeError(f"recipe {self.name}: {error}") from None
-        for loss in self.losses:
-            self._check_loss(loss)
 
     def _refuse(self, what: str):
         raise RecipeError(f"recipe {self.name}: {what}")
@@ -138,23 +175,30 @@ class Recipe:
             )
         if list(self.milestones) != sorted(self.milestones) or not all(0 < m < 1 for m in self.milestones):
             self._refuse(f"milestones are rising fractions between 0 and 1, not {self.milestones}")
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("rain", [*PRESETS, *MIXES])):
+        for name, known in (
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+            ("rain", [*PRESETS, *MIXES, *STREETS]),
+            ("balance", BALANCES),
+            ("criterion", CRITERIA),
+        ):
             if getattr(self, name) not in known:
                 self._refuse(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}")
         if not self.losses:
             self._refuse("losses needs at least one term")
 
-    def _check_loss(self, loss: Loss):
+    def _check_loss(self, loss: Loss) -> nn.Module:
+        """The term, without the segmenter that it may judge by: that is only loaded for a training."""
         if loss.term not in TERMS:
             self._refuse(f"no loss term is called {loss.term!r}; there are {', '.join(TERMS)}")
         known = inspect.signature(TERMS[loss.term]).parameters
         unknown = [option for option in loss.options if option not in known]
         if unknown:
             self._refuse(f"loss {loss.term} has no option {', '.join(unknown)}; it takes {', '.join(known)}")
-        try:
-            loss.build()
-        except DerainError as error:
-            self._refuse(str(error))
+        if loss.segmenter is not None:
+            check_type(f"recipe {self.name}: network", loss.segmenter, str)
+            loss = dataclasses.replace(loss, options={k: v for k, v in loss.options.items() if k != "network"})
+        return loss.build()
 
     def build_model(self) -> nn.Module:
         """The network, untrained or as `start` has it.
@@ -167,12 +211,30 @@ class Recipe:
             weights.copy(self.start, network)
         return network
 
-    def build_loss(self) -> Fixed:
-        """The weighted sum of the loss terms; a second term of one name gets a number."""
+    def build_loss(self, network: nn.Module | None = None) -> Fixed:
+        """The weighted sum of the loss terms; a second term of one name gets a number.
+
+        Args:
+            network: the network that is trained; only balance "gradient" looks at it, for the layer that its outputs
+                share (`network.shared`).
+
+        Raises:
+            DerainError: balance "gradient" without a network, or with one that names no shared layer.
+            WeightsError: the weights of a segmenter that a term judges by are missing or damaged.
+        """
+        return self._assemble([loss.build() for loss in self.losses], network)
+
+    def _assemble(self, terms: list[nn.Module], network: nn.Module | None) -> Fixed:
         names = [f"{loss.term}_{loss.options['on']}" if "on" in loss.options else loss.term for loss in self.losses]
         names = [name if names.count(name) == 1 else f"{name}_{i}" for i, name in enumerate(names)]
-        terms = {name: loss.build() for name, loss in zip(names, self.losses, strict=True)}
-        return Fixed(terms, {name: loss.weight for name, loss in zip(names, self.losses, strict=True)})
+        named = dict(zip(names, terms, strict=True))
+        weights = {name: loss.weight for name, loss in zip(names, self.losses, strict=True)}
+        if self.balance != "gradient":
+            return BALANCES[self.balance](named, weights)
+        shared = getattr(network, "shared", None)
+        if shared is None:
+            raise DerainError(f"balance 'gradient' needs {self.model} to name its shared layer (`shared`); it does not")
+        return GradientBalanced(named, weights, shared)
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of optimiser step `step`, counted from 0.
@@ -296,6 +358,72 @@ _EQ_7 = Loss("l1"), Loss("perceptual")
 _EQ_8 = (_EQ_6, *_EQ_7)
 _UNREFINED = Loss("mse", 1.0, {"on": "rain", "stages": "all", "early": 1.0, "last": 1.0})
 
+
+def _menet(name: str, source: str, *losses: Loss, model: str = "menet", balance: str = "fixed") -> Recipe:
+    """A recipe of MENET, Section IV: Adam 1e-3, ÷10 at epoch 40 of 100.
+
+    20 patches of 224² a step and a second ÷10 at epoch 80 are from the authors' scripts. The paper cuts the four
+    corners and the middle out of each of RainTrainH's 1,800 images and mirrors them, 18,000 patches. Here places and
+    mirroring are drawn anew each time, and 18,000 patches count as an epoch. The losses are those of images in 0..255.
+    With LB and GB a task's own weight is 1, as in the paper.
+    """
+    return Recipe(
+        name, source, model, losses=losses, balance=balance, steps=100 * 18_000 // 20, batch=20, patch=224, paired=1.0,
+        milestones=(0.4, 0.8), gamma=0.1, samples_per_epoch=18_000,
+    )  # fmt: skip
+
+
+_P, _E, _T = Loss("mse", 1.0, {"scale": 255}), Loss("edge"), Loss("texture")
+"""L_p, L_e and L_t of MENET's Eq. 4, 6 and 8."""
+_EDGE = Loss("edge", 1e-2)
+_VGG = Loss(
+    "perceptual",
+    round(1e-3 * 48 / 256 * (255 * 0.226) ** 2, 4),
+    {"network": "vgg19", "layer": "conv3_4", "norm": "l2"},
+)
+"""MENET's Table IV: 1e-3 times Eq. 5, the mean over the features of images in 0..255. Our term averages over pixels and
+channels, which is 256/48 times that mean, and its VGG sees images divided by 255 and by ImageNet's deviation of 0.226;
+what a VGG makes of an image grows (its biases aside) as the image does."""
+
+
+def _phpnet(name: str, source: str, *losses: Loss, model: str = "phpnet", rain: str = "streets", **changes) -> Recipe:
+    """A recipe of PHPNet, Section III.D: Adam 3e-4, ÷10 at epochs 150 and 200 of 250, batches of one.
+
+    An epoch is Cityscapes' 2,975 training images, in our rain alone. The paper crops but does not say how large: 512²,
+    the size of its timings, is our choice. Scale, rotation, place and mirroring are drawn anew in every epoch.
+    """
+    return Recipe(
+        name, source, model, losses=losses or _EQ_5, steps=250 * 2975, batch=1, patch=512, rain=rain, paired=0.0,
+        lr=3e-4, milestones=(0.6, 0.8), gamma=0.1, samples_per_epoch=2975, **changes,
+    )  # fmt: skip
+
+
+_COARSE = Loss("charbonnier", 1.0, {"on": "coarse", "lowpass": 5})
+"""λ_1 of PHPNet's Eq. 5: X^c against the truth without details. The paper chooses among four kernels by eye and does
+not say which; 5x5 is our choice."""
+_FINE = Loss("charbonnier", 1.0, {"on": "background"})
+_UNFILTERED = Loss("charbonnier", 1.0, {"on": "coarse"})
+_COLOUR = Loss("colour", 0.1)
+_SEMANTIC = Loss("semantic", 0.05, {"network": "phi"})
+_ACC_COL = (_COARSE, _FINE, _COLOUR)
+_EQ_5 = (*_ACC_COL, _SEMANTIC)
+"""PHPNet's Eq. 5 with the paper's λ, judged by the frozen Φ."""
+
+
+def _segmenting(name: str, source: str, *losses: Loss, **changes) -> Recipe:
+    """A segmenter for streets. PHPNet's paper says nothing about its training; the values are ours.
+
+    300 epochs of Cityscapes' 2,975 training images, 12 crops of 384² a step, Adam 1e-3 down to 0 along a cosine.
+    """
+    values = {"rain": "none", "schedule": "cosine", "steps": 300 * 2975 // 12} | changes
+    return Recipe(
+        name, source, name.partition("/")[0], losses=losses or (Loss("semantic"),), batch=12, patch=384, paired=0.0,
+        samples_per_epoch=2975, criterion="miou", validation=50, **values,
+    )  # fmt: skip
+
+
+_FINE_TUNING = {"start": "espnet", "lr": 2e-4, "steps": 30 * 2975 // 12}
+
 _RECURSIVE = {"stages": "all", "early": 0.5, "last": 1.5}
 _REC_BRN = (
     Loss("ssim", 0.45, _RECURSIVE | {"on": "rain"}),
@@ -342,6 +470,58 @@ _ALL = [
     _dcdnet("dcdnet/DDN-size", "Table 2, about DDN's size: 57,213", width=27, dilations=[1, 2, 4, 8, 16]),
     _dcdnet("dcdnet/RESCAN-size", "Table 2, about RESCAN's size: 148,129", width=44, dilations=[1, 2, 4, 8, 16]),
     *[_dcdnet(f"dcdnet/T{stages}", f"Fig. 10, T = {stages}", stages=stages) for stages in range(1, 15)],
+    # Of the two schemes the paper shows LB's pictures.
+    _menet("menet", "Tables I and II, MENET-LB", _P, _E, _T, balance="loss"),
+    _menet("menet/MSE", "Tables I and IV, L_p (baseline)", _P, model="menet-shallow"),
+    _menet("menet/edge-fixed", "Tables I and IV, L_p L_e, fixed weight 1e-2", _P, _EDGE, model="menet-shallow"),
+    _menet("menet/edge-GB", "Table I, L_p L_e, GB", _P, _E, model="menet-shallow", balance="gradient"),
+    _menet("menet/edge-LB", "Table I, L_p L_e, LB", _P, _E, model="menet-shallow", balance="loss"),
+    _menet("menet/texture-GB", "Table I, L_p L_e L_t, GB", _P, _E, _T, model="menet-shallow", balance="gradient"),
+    _menet("menet/texture-LB", "Table I, L_p L_e L_t, LB", _P, _E, _T, model="menet-shallow", balance="loss"),
+    _menet("menet/GB", "Tables I and II, L_p L_e L_t, GB, CA: MENET-GB", _P, _E, _T, balance="gradient"),
+    _menet("menet/LB", "Tables I and II, L_p L_e L_t, LB, CA: MENET-LB", _P, _E, _T, balance="loss"),
+    _menet("menet/GB-deep", "Table II, MENET-GB-deep", _P, _E, _T, model="menet-deep", balance="gradient"),
+    _menet("menet/LB-deep", "Table II, MENET-LB-deep", _P, _E, _T, model="menet-deep", balance="loss"),
+    _menet("menet/VGG", "Table IV, VGG19 in the place of edges", _P, _VGG, model="menet-shallow"),
+    _menet("menet/uncertainty", "no row: weights of Kendall et al. 2018", _P, _E, _T, balance="uncertainty"),
+    _phpnet("phpnet", "Tables I to VI, ours; Table II, Ours-Intensity"),
+    _phpnet("phpnet/density", "Table II, Ours-Density", rain="density"),
+    _phpnet("phpnet/spatial", "Table II, Ours-Spatial", rain="spatial"),
+    _phpnet("phpnet/depth", "Table II, Ours-Depth", rain="depth"),
+    _phpnet("phpnet/acc", "Table III, L_acc", _COARSE, _FINE),
+    _phpnet("phpnet/acc-col", "Table III, L_acc + L_col", *_ACC_COL),
+    _phpnet("phpnet/acc-seg", "Fig. 5(c), L_acc + L_seg", _COARSE, _FINE, _SEMANTIC),
+    _phpnet(
+        "phpnet/uncertainty",
+        "Section III.C, weights learned from uncertainty, which did not converge",
+        *(dataclasses.replace(loss, weight=1.0) for loss in _EQ_5),
+        balance="uncertainty",
+    ),
+    _phpnet("phpnet/standard", "Table IV, standard convolution", model="phpnet-standard"),
+    _phpnet("phpnet/parallel", "Table IV, parallel only", model="phpnet-parallel"),
+    _phpnet("phpnet/hierarchical", "Table IV, hierarchical only", model="phpnet-hierarchical"),
+    _phpnet("phpnet/concatenation", "Table IV, PHP-concatenation", model="phpnet-concatenation"),
+    _phpnet("phpnet/nonlocal", "Table IV, PHP → non-local", model="phpnet-nonlocal"),
+    _phpnet("phpnet/no-contrast", "Table IV, w/o contrast-aware pooling", model="phpnet-no-contrast"),
+    _phpnet("phpnet/max-pooling", "Table IV, contrast-aware pooling → max-pooling", model="phpnet-max-pooling"),
+    _phpnet("phpnet/unfiltered", "Table IV, X_g^gt → X^gt", _UNFILTERED, _FINE, _COLOUR, _SEMANTIC),
+    _phpnet("phpnet/no-refinement", "Table IV, w/o X", _COARSE, _COLOUR, _SEMANTIC, model="phpnet-no-refinement"),
+    _phpnet("phpnet/qsnet", "Table IV, X^c from another network: QSNet for SPANet", model="phpnet-qsnet"),
+    _phpnet("phpnet/no-small", "Table IV, w/o S", rain="streets-no-small"),
+    _phpnet("phpnet/no-medium", "Table IV, w/o M", rain="streets-no-medium"),
+    _phpnet("phpnet/no-large", "Table IV, w/o L", rain="streets-no-large"),
+    _phpnet("phpnet/shared-objects", "Table V, (a)", *_ACC_COL, Loss("presence", 0.05), model="phpnet-objects"),
+    _phpnet("phpnet/cascaded-objects", "Table V, (b)", *_ACC_COL, Loss("presence", 0.05, {"network": "phi"})),
+    _phpnet(
+        "phpnet/shared-segmentation", "Table V, (c)", *_ACC_COL, Loss("semantic", 0.05), model="phpnet-segmentation"
+    ),
+    # The presence of classes, for Table V (b), weighs what Zhang et al. 2018 give it.
+    _segmenting("phi", "Eq. 5, Φ", Loss("semantic"), Loss("presence", 0.2)),
+    _segmenting("espnet", "Table VI, ESPNet"),
+    _segmenting("espnet/rain", "Table VI, finetuned on rain", rain="streets", **_FINE_TUNING),
+    # Its photographs are derained streets, made by a network beforehand.
+    _segmenting("espnet/derained", "Table VI, finetuned on derained streets", **_FINE_TUNING),
+    _segmenting("pspnet", "Table VI, PSPNet"),
 ]
 RECIPES = {recipe.name: recipe for recipe in _ALL}
 """The papers' set-ups at full scale, by name."""
@@ -392,17 +572,20 @@ def get(name: str, scale: str = "full", **changes) -> Recipe:
 
 
 def _own(recipe: Recipe, scale: str) -> dict:
-    """What a scale changes for this recipe only: the stages of a network that has some, and files that a loss wants."""
+    """What a scale changes for this recipe only: a network's stages, a segmenter's crops, files that are wanted."""
     changes = {}
-    if scale in STAGES and "stages" in inspect.signature(models.VARIANTS[recipe.model][0]).parameters:
+    build, _ = (models.VARIANTS | models.SEGMENTERS)[recipe.model]
+    if scale in STAGES and "stages" in inspect.signature(build).parameters:
         changes["options"] = {"stages": STAGES[scale]} | recipe.options
+    if scale == "quick" and recipe.criterion == "miou":
+        changes |= {"patch": 192, "paired": 0.0}
     if scale == "tiny":
-        changes["losses"] = tuple(map(_without_files, recipe.losses))
+        changes |= {"losses": tuple(map(_without_files, recipe.losses)), "start": ""}
     return changes
 
 
 def _without_files(loss: Loss) -> Loss:
-    """The term as it runs where no VGG weights are at hand."""
-    if loss.term != "perceptual":
-        return loss
-    return dataclasses.replace(loss, options=loss.options | {"weights": "random"})
+    """The term as it runs where no weights of a VGG or a segmenter are at hand."""
+    if loss.term == "perceptual":
+        return dataclasses.replace(loss, options=loss.options | {"weights": "random"})
+    return dataclasses.replace(loss, options=loss.options | {"network": "random"}) if loss.segmenter else loss

@@ -4,10 +4,11 @@ Accelerate puts it on the devices there are (`accelerate launch` for several GPU
 precision; the loop itself stays visible here. A run leaves a folder:
 
     recipe.json             what was trained
-    metrics.jsonl           a JSON object a step: epoch, lr, loss, each term, samples_per_second; psnr_rgb, ssim_y when
-                            validated
+    metrics.jsonl           a JSON object a step: epoch, lr, loss, each term (loss_<term>), its weight where a balance
+                            moves it (weight_<term>), samples_per_second; psnr_rgb, ssim_y when validated (segmenters:
+                            miou, accuracy)
     checkpoints/step-N/     everything needed to go on; the newest two are kept
-    best.safetensors/.json  the weights with the best validation PSNR, with their card
+    best.safetensors/.json  the weights with the best validation PSNR (segmenters: mIoU), with their card
     last.safetensors/.json  the final weights
 
 A checkpoint is written to a temporary folder, synced and renamed, so a run killed at any moment goes on from a whole
@@ -27,16 +28,19 @@ import torch
 from torch.utils.data import DataLoader
 
 from derainlib import files, metrics, recipes
+from derainlib.data import scenes
 from derainlib.data.holdout import holdout
 from derainlib.data.synthetic import Samples, Schedule, Sources, gather
-from derainlib.errors import RecipeError
-from derainlib.layers import Pair
+from derainlib.errors import DataError, RecipeError
+from derainlib.layers import Layers, Pair
 from derainlib.models import weights
 from derainlib.recipes import Recipe, check_type
 
 KEPT_CHECKPOINTS = 2
 LOG_SECONDS = 1.0
 """Progress is shown at most this often; metrics.jsonl has every step."""
+VALIDATION_STREETS = 10**6
+"""First seed of the drawn streets that judge segmenters where no others are given; training draws none of them."""
 
 Record = dict[str, float]
 Observer = Callable[[Record], None]
@@ -53,7 +57,7 @@ class Result:
     seconds: float
     """Wall time, likewise."""
     best: Path
-    """The weights with the best validation PSNR; the final ones where there was no validation."""
+    """The weights with the best validation score; the final ones where there was no validation."""
     last: Path
     """The final weights."""
     history: list[Record]
@@ -113,6 +117,21 @@ class _Progress:
         vars(self).update(state)
 
 
+class _Learned:
+    """The parameters that a loss learns with the network (uncertainty weights), as a part of every checkpoint."""
+
+    def __init__(self, loss: torch.nn.Module):
+        self.parameters = {name: p for name, p in loss.named_parameters() if p.requires_grad}
+
+    def state_dict(self) -> dict:
+        return {name: parameter.detach().cpu() for name, parameter in self.parameters.items()}
+
+    def load_state_dict(self, state: dict):
+        with torch.no_grad():
+            for name, value in state.items():
+                self.parameters[name].copy_(value)
+
+
 def train(
     recipe: Recipe,
     sources: Sources,
@@ -130,7 +149,8 @@ def train(
         recipe: what to train.
         sources: what to train on, see `derainlib.data.synthetic.gather`.
         out: the run's folder.
-        validation: pairs of one image each, scored every `recipe.validate_every` steps.
+        validation: pairs of one image each, scored every `recipe.validate_every` steps; by the criterion "miou" they
+            must have labels.
         workers: processes that make samples; the samples are the same with any number.
         observers: called with each record of metrics.jsonl, on the main process.
         progress: whether to show a bar.
@@ -143,6 +163,8 @@ def train(
         RecipeError: `out` holds another recipe's run, or the loss became infinite or NaN.
         DataError: the data do not fit.
     """
+    if recipe.criterion == "miou" and len(validation) and validation[0].labels is None:
+        raise DataError(f"recipe {recipe.name} is judged by mIoU: give it validation pairs with labels")
     run = _Run(recipe, sources, Path(out), workers)
     run.start()
     last = min(recipe.steps, stop_after or recipe.steps)
@@ -181,15 +203,18 @@ class _Run:
             torch.manual_seed(recipe.seed)
             network = recipe.build_model()
         network.to(memory_format=torch.channels_last)
-        self.loss = recipe.build_loss()
+        self.loss = recipe.build_loss(network).to(self.accelerator.device)
+        learned = _Learned(self.loss)
         self.network, self.optimizer = self.accelerator.prepare(
-            network, torch.optim.Adam(network.parameters(), recipe.lr)
+            network, torch.optim.Adam([*network.parameters(), *learned.parameters.values()], recipe.lr)
         )
         self.progress = _Progress()
         self.accelerator.register_for_checkpointing(self.progress)
         self.plateau = Plateau(self.optimizer, recipe) if recipe.schedule == "plateau" else None
         if self.plateau:
             self.accelerator.register_for_checkpointing(self.plateau)
+        if learned.parameters:
+            self.accelerator.register_for_checkpointing(learned)
         self.began = time.monotonic()
         self.history: list[Record] = []
 
@@ -262,7 +287,7 @@ class _Run:
             if self.plateau:
                 self.plateau.observe(record["loss"])
             record["samples_per_second"] = self.recipe.batch / (time.monotonic() - began)
-            yield {name: round(value, 8) if isinstance(value, float) else value for name, value in record.items()}
+            yield {name: _rounded(name, value) for name, value in record.items()}
             began, portions = time.monotonic(), []
 
     def _portion(self, pair: Pair) -> Record:
@@ -280,35 +305,64 @@ class _Run:
                 process.clip_grad_norm_(self.network.parameters(), recipe.clip)
             self.optimizer.step()
             self.optimizer.zero_grad()
-        values = process.reduce(torch.stack([total.detach(), *terms.values()]).float(), "mean").tolist()
+        latest = self.loss.latest  # the same in every process
+        values = torch.stack([total.detach(), *terms.values()]).float()
+        values = [*process.reduce(values, "mean").tolist(), *(weight.item() for weight in latest.values())]
         if not all(map(_is_finite, values)):
             raise RecipeError(
                 f"the loss is {values[0]} after step {self.progress.step}; the newest checkpoint is whole: "
                 "lower lr, set clip, or use precision 'no'"
             )
-        return dict(zip(["loss", *(f"loss_{name}" for name in terms)], values, strict=True))
+        names = ["loss", *(f"loss_{name}" for name in terms), *(f"weight_{name}" for name in latest)]
+        return dict(zip(names, values, strict=True))
 
     # ---- what is written
 
     def validate(self, validation: Sequence[Pair]) -> Record:
-        """Mean PSNR and SSIM on the validation pairs; keeps the weights if no earlier PSNR was higher."""
+        """Scores on the validation pairs; keeps the weights if none before were better by the recipe's criterion."""
         if not len(validation):
             return {}
-        scores = []
         self.network.eval()
+        scores = {"psnr_rgb": self._beauty, "miou": self._reading}[self.recipe.criterion](validation)
+        self.network.train()
+        if scores[self.recipe.criterion] > self.progress.best:
+            self.progress.best = scores[self.recipe.criterion]
+            self._save_weights("best", {f"validation_{name}": score for name, score in scores.items()})
+        return {name: round(score, 4 if name == "psnr_rgb" else 5) for name, score in scores.items()}
+
+    def _beauty(self, validation: Sequence[Pair]) -> Record:
+        """Mean PSNR and SSIM of the backgrounds."""
+        scores = []
+        for pair, layers in self._estimates(validation):
+            estimate = layers.background
+            named = (metrics.psnr(estimate, pair.clean, "rgb"), metrics.ssim(estimate, pair.clean, "y"))
+            scores.append(torch.stack([score.mean().float() for score in named]))
+        totals = torch.stack(scores).sum(0) if scores else torch.zeros(2, device=self.accelerator.device)
+        psnr, ssim = (self.accelerator.reduce(totals, "sum") / len(validation)).tolist()
+        return {"psnr_rgb": psnr, "ssim_y": ssim}
+
+    def _reading(self, validation: Sequence[Pair]) -> Record:
+        """mIoU and pixel accuracy of the classes, over the pixels of all pairs together."""
+        from accelerate.utils import gather_object
+
+        counts = []
+        for pair, layers in self._estimates(validation):
+            logits = layers.extras["logits"]
+            confusion = metrics.Confusion(logits.shape[1])
+            confusion.update(logits.argmax(1), pair.labels)
+            counts.append(confusion.counts)
+        counts = torch.stack(gather_object(counts))  # a process may have had no pair
+        confusion = metrics.Confusion(counts.shape[-1])
+        confusion.counts = counts.sum(0)
+        return {"miou": confusion.miou, "accuracy": confusion.accuracy}
+
+    def _estimates(self, validation: Sequence[Pair]) -> Iterable[tuple[Pair, Layers]]:
+        """This process's share of the pairs, and what the network makes of them."""
         for i in range(self.accelerator.process_index, len(validation), self.accelerator.num_processes):
             pair = validation[i].to(self.accelerator.device)
             with torch.inference_mode():
-                estimate = self.network(pair.rainy).background
-            named = (metrics.psnr(estimate, pair.clean, "rgb"), metrics.ssim(estimate, pair.clean, "y"))
-            scores.append(torch.stack([score.mean().float() for score in named]))
-        self.network.train()
-        totals = torch.stack(scores).sum(0) if scores else torch.zeros(2, device=self.accelerator.device)
-        psnr, ssim = (self.accelerator.reduce(totals, "sum") / len(validation)).tolist()
-        if psnr > self.progress.best:
-            self.progress.best = psnr
-            self._save_weights("best", {"validation_psnr_rgb": psnr, "validation_ssim_y": ssim})
-        return {"psnr_rgb": round(psnr, 4), "ssim_y": round(ssim, 5)}
+                layers = self.network(pair.rainy)
+            yield pair, layers
 
     def checkpoint(self):
         """Writes checkpoints/step-N whole or not at all, then drops the oldest."""
@@ -367,6 +421,13 @@ def _as_it_is(batch: Pair) -> Pair:
     return batch
 
 
+def _rounded(name: str, value: float) -> float:
+    """A weight may be 1e-9 and matter, since its loss is as large."""
+    if name.startswith("weight_"):
+        return float(f"{value:.6g}")
+    return round(value, 8) if isinstance(value, float) else value
+
+
 def _is_finite(value: float) -> bool:
     return abs(value) < float("inf")
 
@@ -414,6 +475,8 @@ class Job:
     """Folder of clean photographs, for rain made on the fly."""
     clean_list: str = ""
     """Text file that names the photographs to use."""
+    scenes_dir: str = ""
+    """Folder of labelled streets, in the layout of CamVid or Cityscapes, for rain made on the fly."""
     steps: int = 0
     """Optimiser steps; 0 leaves the recipe's."""
     changes: dict = field(default_factory=dict)
@@ -445,13 +508,26 @@ class Job:
         """The recipe and the data, both checked."""
         changes = self.changes | ({"steps": self.steps} if self.steps else {})
         recipe = recipes.get(self.recipe, self.scale, **changes)
-        return recipe, gather(self.clean_dir, self.clean_list, self.data_dir, self.data_list, recipe.rain)
+        sources = gather(self.clean_dir, self.clean_list, self.data_dir, self.data_list, recipe.rain, self.scenes_dir)
+        return recipe, sources
 
     def run(self, observers: Iterable[Observer] = (), progress: bool = False) -> Result:
-        """Trains, validating on the light and heavy hold-out of scikit-image's photographs."""
+        """Trains, validating on the light and heavy hold-out of scikit-image's photographs; segmenters on streets.
+
+        The streets are those of the folder's split "val", or drawn ones where it has none, in the rain of the training.
+        """
         recipe, sources = self.plan()
-        validation = [pair for kind in ("light", "heavy") for pair in holdout(kind, "skimage")[: recipe.validation]]
         return train(
-            recipe, sources, self.out_dir, validation=validation, workers=self.workers, observers=observers,
-            progress=progress,
+            recipe, sources, self.out_dir, validation=self._validation(recipe), workers=self.workers,
+            observers=observers, progress=progress,
         )  # fmt: skip
+
+    def _validation(self, recipe: Recipe) -> Sequence[Pair]:
+        if recipe.criterion == "psnr_rgb":
+            return [pair for kind in ("light", "heavy") for pair in holdout(kind, "skimage")[: recipe.validation]]
+        if self.scenes_dir and "val" in scenes.splits(self.scenes_dir):
+            streets = scenes.read(self.scenes_dir, "val", scenes.CAMVID)
+        else:
+            streets = scenes.drawn(range(VALIDATION_STREETS, VALIDATION_STREETS + recipe.validation))
+        apart = max(1, len(streets) // recipe.validation)  # neighbours in a video look alike
+        return scenes.RainyScenes(streets[::apart][: recipe.validation], recipe.rain)

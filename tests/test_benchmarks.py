@@ -17,7 +17,7 @@ def benchmark(monkeypatch):
 
 def test_network_speed(benchmark, tmp_path):
     out = tmp_path / "speed.json"
-    networks = ["qsnet", "qsnet-no-sharing", "srn", "brn"]
+    networks = ["qsnet", "qsnet-no-sharing", "phpnet", "srn", "brn", "brn, textbook"]
     options = ["--sizes", "48", "--repeat", "1", "--networks", *networks, "--out", str(out)]
     assert benchmark("network_speed").main(options) == 0
     measured = json.loads(out.read_text())["measured"]
@@ -27,6 +27,9 @@ def test_network_speed(benchmark, tmp_path):
         assert rows["brn"]["times quicker than brn"] == 1
         assert all(row["seconds"] > 0 for row in rows.values())
     assert measured[0]["networks"]["qsnet, plain groups"]["largest difference to qsnet"] < 1e-5
+    textbook = measured[0]["networks"]["brn, textbook"]
+    assert textbook["times quicker than brn, textbook"] == 1
+    assert textbook["largest difference to brn"] < 1e-4
 
 
 def test_qsnet_tables(benchmark, tmp_path):
@@ -38,9 +41,41 @@ def test_qsnet_tables(benchmark, tmp_path):
     assert list(table) == ["C1", "C2", "C3", "C4", "C5", "all scales"]
     assert len({row["psnr_rgb"]["mean"] for row in table.values()}) == 6, "each decoder gives an image of its own"
     assert found["Table 4"]["difference"] == "qsnet-v4 - qsnet-v1"
-    psnr = found["Table 4"]["skimage-light"]["psnr_rgb"]
-    assert psnr["low"] <= psnr["mean"] <= psnr["high"]
+    assert found["Table 5"]["difference"] == "qsnet-v4 - qsnet-no-sharing"
+    for table in ("Table 4", "Table 5"):
+        psnr = found[table]["skimage-light"]["psnr_rgb"]
+        assert psnr["low"] <= psnr["mean"] <= psnr["high"]
     assert {"steps", "sha256"} == found["weights"]["qsnet"].keys()
+
+
+def test_balance_cost(benchmark, tmp_path):
+    out = tmp_path / "cost.json"
+    options = ["--patches", "32", "--batch", "2", "--rounds", "2", "--precisions", "no", "--out", str(out)]
+    script = benchmark("balance_cost")
+    assert script.main(options) == 0
+    (case,) = json.loads(out.read_text())["measured"]
+    assert (case["recipe"], case["patch"], case["batch"]) == ("menet/GB", 32, 2)
+    assert list(case["schemes"]) == ["fixed", "loss", "gradient", "uncertainty", "gradient, the plain way"]
+    assert case["schemes"]["fixed"]["extra per cent"] == 0
+    assert all(row["seconds"] > 0 for row in case["schemes"].values())
+
+
+def test_balance_cost_compares_the_same_weights(benchmark):
+    import torch
+
+    from derainlib import recipes
+    from derainlib.layers import Pair
+
+    script, recipe = benchmark("balance_cost"), recipes.get("menet/GB", "tiny")
+    torch.manual_seed(0)
+    network, pair = recipe.build_model(), Pair(*torch.rand(2, 2, 3, 32, 32))
+    found = []
+    for name in ("gradient", "gradient, the plain way"):
+        total, _ = script.losses(recipe, network)[name](network(pair.rainy, keep=True), pair)
+        network.zero_grad()
+        total.backward()
+        found.append((total.item(), network.shared.grad.norm().item()))
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
 
 
 def test_every_script_and_result_is_listed():

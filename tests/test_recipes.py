@@ -69,6 +69,191 @@ def test_qsnet_rows_differ_only_where_the_tables_say():
     assert sharing.replace(name="qsnet", source=whole.source, model="qsnet") == whole
 
 
+P, E, T = recipes.Loss("mse", 1.0, {"scale": 255}), recipes.Loss("edge"), recipes.Loss("texture")
+"""L_p, L_e and L_t of MENET."""
+
+
+@pytest.mark.parametrize(
+    ("row", "model", "balance", "losses"),
+    [
+        ("/MSE", "menet-shallow", "fixed", (P,)),
+        ("/edge-fixed", "menet-shallow", "fixed", (P, recipes.Loss("edge", 0.01))),
+        ("/edge-GB", "menet-shallow", "gradient", (P, E)),
+        ("/edge-LB", "menet-shallow", "loss", (P, E)),
+        ("/texture-GB", "menet-shallow", "gradient", (P, E, T)),
+        ("/texture-LB", "menet-shallow", "loss", (P, E, T)),
+        ("/GB", "menet", "gradient", (P, E, T)),
+        ("/LB", "menet", "loss", (P, E, T)),
+        ("", "menet", "loss", (P, E, T)),
+        ("/GB-deep", "menet-deep", "gradient", (P, E, T)),
+        ("/LB-deep", "menet-deep", "loss", (P, E, T)),
+        ("/uncertainty", "menet", "uncertainty", (P, E, T)),
+    ],
+)
+def test_menet_rows_have_the_papers_values(row, model, balance, losses):
+    recipe = recipes.get(f"menet{row}")
+    assert (recipe.model, recipe.balance, recipe.losses) == (model, balance, losses)
+    assert (recipe.batch, recipe.patch, recipe.samples_per_epoch) == (20, 224, 10 * 1800)
+    assert recipe.epochs == 100
+    at = [recipe.learning_rate(int(recipe.steps * epoch / 100)) for epoch in (0, 39.9, 40, 79.9, 80, 99)]
+    assert at == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
+
+
+def test_menet_s_fixed_sum_is_eq_2(generator):
+    """255² times the mean squared error, and 1e-2 times the mean squared difference of SciPy's Sobel responses."""
+    import numpy as np
+    import torch
+    from scipy import ndimage
+
+    from derainlib.layers import Layers, Pair
+
+    background, clean = torch.rand(2, 2, 3, 20, 24, generator=generator)
+    total, values = recipes.get("menet/edge-fixed").build_loss()(
+        Layers(background, clean - background), Pair(clean, clean)
+    )
+    difference = 255 * (background - clean).double().numpy()
+    channels = difference.reshape(-1, 20, 24)
+    edges = np.mean([ndimage.sobel(channel, axis, mode="mirror") ** 2 for channel in channels for axis in (0, 1)])
+    assert values["mse"].item() == pytest.approx((difference**2).mean(), rel=1e-5)
+    assert values["edge"].item() == pytest.approx(edges, rel=1e-5)
+    assert total.item() == pytest.approx((difference**2).mean() + 0.01 * edges, rel=1e-5)
+
+
+def test_menet_s_vgg_is_weighed_as_in_table_iv(generator):
+    """1e-3 times the mean over the features of images in 0..255, for a VGG without biases, which keeps a factor."""
+    import torch
+
+    from derainlib.layers import Layers, Pair
+    from derainlib.losses import Perceptual
+
+    (loss,) = (loss for loss in recipes.get("menet/VGG").losses if loss.term == "perceptual")
+    background, clean = torch.rand(2, 1, 3, 32, 32, generator=generator)
+    term = Perceptual(**loss.options, weights="random")
+    with pytest.warns(UserWarning, match="random weights"):
+        value = term(Layers(background, clean - background), Pair(clean, clean)).item()
+    assert (term.network, term.layer, term.norm) == ("vgg19", "conv3_4", "l2")
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(-1, 1, 1)
+    with torch.no_grad():
+        features = [term.features(255 * (image - mean)) for image in (background, clean)]
+    wanted = 1e-3 * (features[0] - features[1]).square().mean().item()
+    assert loss.weight * value == pytest.approx(wanted, rel=0.05)  # one deviation stands for the three colours'
+
+
+COARSE, FINE, COLOUR = (
+    recipes.Loss("charbonnier", 1.0, {"on": "coarse", "lowpass": 5}),
+    recipes.Loss("charbonnier", 1.0, {"on": "background"}),
+    recipes.Loss("colour", 0.1),
+)
+"""λ_1, λ_2 and λ_3 of PHPNet's Eq. 5."""
+PHI = {"network": "phi"}
+
+
+def test_phpnet_has_the_papers_values():
+    recipe = recipes.get("phpnet")
+    assert recipe.losses == (COARSE, FINE, COLOUR, recipes.Loss("semantic", 0.05, PHI))
+    assert (recipe.batch, recipe.lr, recipe.rain, recipe.balance) == (1, 3e-4, "streets", "fixed")
+    assert recipe.epochs == 250
+    at = [recipe.learning_rate(int(recipe.steps * epoch / 250)) for epoch in (0, 149, 151, 199, 201, 249)]
+    assert at == pytest.approx([3e-4, 3e-4, 3e-5, 3e-5, 3e-6, 3e-6])
+
+
+@pytest.mark.parametrize(
+    ("row", "changes"),
+    [
+        ("acc", {"losses": (COARSE, FINE)}),
+        ("acc-col", {"losses": (COARSE, FINE, COLOUR)}),
+        ("acc-seg", {"losses": (COARSE, FINE, recipes.Loss("semantic", 0.05, PHI))}),
+        ("density", {"rain": "density"}),
+        ("depth", {"rain": "depth"}),
+        ("spatial", {"rain": "spatial"}),
+        ("no-small", {"rain": "streets-no-small"}),
+        ("no-medium", {"rain": "streets-no-medium"}),
+        ("no-large", {"rain": "streets-no-large"}),
+        (
+            "shared-objects",
+            {"losses": (COARSE, FINE, COLOUR, recipes.Loss("presence", 0.05)), "model": "phpnet-objects"},
+        ),
+        ("cascaded-objects", {"losses": (COARSE, FINE, COLOUR, recipes.Loss("presence", 0.05, PHI))}),
+        (
+            "shared-segmentation",
+            {"losses": (COARSE, FINE, COLOUR, recipes.Loss("semantic", 0.05)), "model": "phpnet-segmentation"},
+        ),
+        *[(row, {"model": f"phpnet-{row}"}) for row in ("standard", "parallel", "hierarchical", "concatenation")],
+        *[(row, {"model": f"phpnet-{row}"}) for row in ("nonlocal", "no-contrast", "max-pooling", "qsnet")],
+    ],
+)
+def test_phpnet_rows_differ_only_where_the_tables_say(row, changes):
+    whole, recipe = recipes.get("phpnet"), recipes.get(f"phpnet/{row}")
+    assert recipe.source != whole.source
+    assert recipe == whole.replace(name=recipe.name, source=recipe.source, **changes)
+
+
+def test_phpnet_without_x_supervises_x_c_alone():
+    whole, recipe = recipes.get("phpnet"), recipes.get("phpnet/no-refinement")
+    assert recipe.losses == (COARSE, COLOUR, recipes.Loss("semantic", 0.05, PHI))
+    assert recipe.model == "phpnet-no-refinement"
+    unfiltered = recipes.get("phpnet/unfiltered").losses
+    assert [loss.options.get("lowpass", 0) for loss in unfiltered] == [0, 0, 0, 0]
+    assert unfiltered[1:] == whole.losses[1:]
+
+
+@pytest.mark.parametrize("name", ["phi", "espnet", "pspnet"])
+def test_segmenters_learn_on_dry_streets(name):
+    recipe = recipes.get(name)
+    assert (recipe.model, recipe.rain, recipe.criterion, recipe.paired) == (name, "none", "miou", 0)
+    assert recipe.losses[0] == recipes.Loss("semantic")
+    assert recipe.build_loss().terms["semantic"].network is None
+
+
+def test_the_light_segmenter_is_fine_tuned_on_rain_and_on_derained_streets():
+    rain, derained = recipes.get("espnet/rain"), recipes.get("espnet/derained")
+    assert (rain.start, rain.rain) == (derained.start, "streets") == ("espnet", "streets")
+    assert derained.rain == "none"
+    assert recipes.get("espnet/rain", "tiny").start == "", "nothing needs files at the tiny scale"
+
+
+@pytest.mark.filterwarnings("ignore:this loss judges by a segmenter")
+@pytest.mark.parametrize("name", ["phpnet", "phpnet/cascaded-objects"])
+def test_a_segmenter_is_handed_to_the_term_frozen(name):
+    losses = recipes.get(name, "tiny").losses
+    term = losses[-1].build()
+    assert term.network.name == "phi"
+    assert not term.network.training
+    assert not any(parameter.requires_grad for parameter in term.network.parameters())
+    again = losses[-1].build()
+    state = term.network.state_dict()
+    assert all((value == state[key]).all() for key, value in again.network.state_dict().items())
+
+
+def test_a_segmenter_without_weights_is_missed_when_training_starts(tmp_path):
+    from derainlib.errors import WeightsError
+
+    recipe = recipes.get(
+        "phpnet", losses=(recipes.Loss("semantic", 1.0, {"network": str(tmp_path / "a.safetensors")}),)
+    )
+    with pytest.raises(WeightsError, match="no weights file"):
+        recipe.build_loss()
+
+
+def test_every_network_names_the_layer_that_its_tasks_share():
+    from derainlib.models import create, list_models
+
+    for name in list_models():
+        network = create(name)
+        assert any(network.shared is parameter for parameter in network.parameters()), name
+        recipes.get("srn", model=name, balance="gradient").build_loss(network)
+
+
+def test_gradient_balance_needs_a_network_with_a_shared_layer():
+    from derainlib.errors import DerainError
+
+    recipe = recipes.get("srn", balance="gradient")
+    with pytest.raises(DerainError, match="srn to name its shared layer"):
+        recipe.build_loss()
+    with pytest.raises(RecipeError, match="espnet to name its shared layer"):
+        recipes.get("espnet", balance="gradient")
+
+
 def test_networks_without_stages_are_given_none():
     quick = recipes.get("qsnet", "quick")
     assert (quick.options, quick.patch, quick.batch, quick.schedule) == ({}, 64, 8, "cosine")
@@ -112,7 +297,12 @@ def test_cosine_ends_near_zero():
         ({"losses": (recipes.Loss("l7"),)}, "no loss term"),
         ({"losses": (recipes.Loss("mse", options={"up": 1}),)}, "no option up"),
         ({"losses": (recipes.Loss("mse", options={"on": "sky"}),)}, "sky"),
+        ({"losses": (recipes.Loss("semantic", options={"network": 3}),)}, "network must be str"),
         ({"losses": ("mse",)}, "each of losses must be Loss"),
+        ({"balance": "luck"}, "balance must be one of fixed, loss, gradient, uncertainty"),
+        ({"balance": "loss"}, "ssim goes below zero"),
+        ({"balance": "uncertainty", "losses": (recipes.Loss("mse", -1.0),)}, "mse has the weight -1"),
+        ({"criterion": "beauty"}, "criterion must be one of psnr_rgb, miou"),
     ],
 )
 def test_wrong_values_are_refused_in_one_line(changes, message):

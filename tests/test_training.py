@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from derainlib import recipes, training
+from derainlib.data import scenes
 from derainlib.data.synthetic import gather
 from derainlib.errors import DataError, RecipeError
 from derainlib.layers import Pair
@@ -157,10 +158,69 @@ def test_killed_and_resumed_equals_uninterrupted_on_a_plateau(uninterrupted_plat
     assert_same(result.last, uninterrupted_plateau.last)
 
 
-def test_two_processes_train_like_one(uninterrupted_plateau, folder, tmp_path):
-    """Where the learning rate follows the loss, which is a mean over the processes."""
+def balanced(scheme: str, **changes) -> recipes.Recipe:
+    """Two losses of different size, on an image that the network returns and on one that follows from it."""
+    losses = (recipes.Loss("mse", 100.0), recipes.Loss("ssim", 1.0, {"on": "rain", "dissimilarity": True}))
+    return tiny(**{"losses": losses, "balance": scheme, "batch": 4} | changes)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted_balance(folder, tmp_path_factory) -> dict[str, training.Result]:
+    schemes = ("loss", "gradient", "uncertainty")
+    return {s: training.train(balanced(s), gather(folder), tmp_path_factory.mktemp(s)) for s in schemes}
+
+
+@pytest.mark.parametrize("scheme", ["loss", "gradient"])
+def test_weights_of_a_balance_are_in_every_record(uninterrupted_balance, scheme):
+    for record in uninterrupted_balance[scheme].history:
+        weights = record["weight_mse"], record["weight_ssim_rain"]
+        assert sum(weights) == pytest.approx(1, abs=1e-5)
+        losses = 100 * record["loss_mse"], record["loss_ssim_rain"]
+        assert record["loss"] == pytest.approx(sum(w * x for w, x in zip(weights, losses, strict=True)), rel=1e-4)
+        if scheme == "loss":
+            assert weights[0] == pytest.approx(losses[1] / sum(losses), rel=1e-4)
+
+
+def test_uncertainty_weights_are_learned(uninterrupted_balance):
+    """Adam's first steps have the size of lr: s rises where the loss is above ½, else it falls; w = ½ exp(−s)."""
+    recipe = balanced("uncertainty")
+    history = uninterrupted_balance["uncertainty"].history
+    assert history[0]["weight_mse"] == 0.5
+    for name, weight in (("mse", 100), ("ssim_rain", 1)):
+        sign = 1 if weight * history[0][f"loss_{name}"] > 1 else -1
+        assert history[1][f"weight_{name}"] == pytest.approx(0.5 * np.exp(-sign * recipe.lr), rel=1e-5)
+
+
+def test_a_fixed_sum_logs_no_weights(uninterrupted):
+    assert not [name for record in uninterrupted.history for name in record if name.startswith("weight")]
+
+
+@pytest.mark.parametrize("when", ["step", "save"])
+def test_killed_and_resumed_equals_uninterrupted_with_learned_weights(uninterrupted_balance, folder, tmp_path, when):
     recipe = tmp_path / "recipe.json"
-    recipe.write_text(plateau().to_json())
+    recipe.write_text(balanced("uncertainty").to_json())
+    run = tmp_path / "run"
+    killed = subprocess.run([sys.executable, HERE / "dying_run.py", recipe, run, folder, when], capture_output=True)
+    assert killed.returncode == -9, killed.stderr.decode()
+    result = training.train(balanced("uncertainty"), gather(folder), run)
+    expected = uninterrupted_balance["uncertainty"]
+    for name in ("loss", "weight_mse", "weight_ssim_rain"):
+        assert [r[name] for r in result.history] == [r[name] for r in expected.history]
+    assert_same(result.last, expected.last)
+
+
+@pytest.mark.parametrize("scheme", ["loss", "gradient", "uncertainty"])
+def test_a_balance_trains_in_half_precision(folder, tmp_path, scheme):
+    result = training.train(balanced(scheme, precision="bf16", steps=2), gather(folder), tmp_path)
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in parameters(result.last).values())
+
+
+@pytest.mark.parametrize("kind", ["plateau", "gradient", "uncertainty"])
+def test_two_processes_train_like_one(uninterrupted_plateau, uninterrupted_balance, folder, tmp_path, kind):
+    """Where learning rate, weights and learned weights follow losses and gradients averaged over the processes."""
+    expected = uninterrupted_plateau if kind == "plateau" else uninterrupted_balance[kind]
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text((plateau() if kind == "plateau" else balanced(kind)).to_json())
     launch = [
         sys.executable,
         "-m",
@@ -181,12 +241,16 @@ def test_two_processes_train_like_one(uninterrupted_plateau, folder, tmp_path):
     card = weights.card(tmp_path / "run" / "last.safetensors")
     assert card["hardware"].startswith("2 x CPU")
     # Gradients are averaged in another order, and Adam's first steps have the size of lr whatever the gradient's.
-    assert_same(tmp_path / "run" / "last.safetensors", uninterrupted_plateau.last, atol=1e-5)
+    assert_same(tmp_path / "run" / "last.safetensors", expected.last, atol=1e-5)
+    history = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    for name in (name for name in history[0] if name.startswith("weight")):
+        assert [r[name] for r in history] == pytest.approx([r[name] for r in expected.history], rel=1e-4)
 
 
-def test_accumulated_portions_train_like_whole_batches(folder, tmp_path):
-    whole = training.train(tiny(batch=4), gather(folder), tmp_path / "a")
-    portions = training.train(tiny(batch=4, accumulate=2), gather(folder), tmp_path / "b")
+@pytest.mark.parametrize("kind", ["fixed", "uncertainty"])
+def test_accumulated_portions_train_like_whole_batches(folder, tmp_path, kind):
+    whole = training.train(balanced(kind), gather(folder), tmp_path / "a")
+    portions = training.train(balanced(kind, accumulate=2), gather(folder), tmp_path / "b")
     assert [r["step"] for r in portions.history] == [r["step"] for r in whole.history]
     assert_same(portions.last, whole.last, atol=1e-5)
 
@@ -232,11 +296,83 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(folder, tmp_path):
         training.train(tiny(accumulate=3), gather(folder), tmp_path)
 
 
+WIDTHS = {"phpnet": 8, "phi": 8, "espnet": 8, "pspnet": 16}
+"""Networks whose narrowest form has more than four channels."""
+
+
+@pytest.mark.filterwarnings("ignore:this loss judges by a segmenter")
 @pytest.mark.parametrize("name", recipes.list_recipes())
 def test_every_recipe_trains_at_its_tiny_scale(name, folder, tmp_path):
-    recipe = recipes.get(
-        name, "tiny", steps=1, batch=1, patch=16, options=recipes.get(name, "tiny").options | {"width": 4}
-    )
-    result = training.train(recipe, gather(folder), tmp_path)
+    options = recipes.get(name, "tiny").options | {"width": WIDTHS.get(name.partition("/")[0], 4)}
+    result = training.train(recipes.get(name, "tiny", steps=1, batch=1, options=options), gather(folder), tmp_path)
     assert result.steps == 1
     assert np.isfinite(result.history[0]["loss"])
+
+
+# --- segmenters -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory) -> Path:
+    """Two drawn streets to train on and one to judge by, in CamVid's layout."""
+    path = tmp_path_factory.mktemp("streets")
+    for number, (scene, split) in enumerate(
+        zip(scenes.drawn(range(3), (64, 80)), ("train", "train", "val"), strict=True)
+    ):
+        image, labels = scene.read()
+        for kind in ("images", "labels"):
+            (path / split / kind).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.uint8(255 * image.movedim(0, 2).numpy())).save(path / split / "images" / f"{number}.png")
+        known = torch.where(labels == scenes.IGNORED, 11, labels)
+        Image.fromarray(known.numpy().astype(np.uint8)).save(path / split / "labels" / f"{number}.png")
+    return path
+
+
+def test_a_segmenter_learns_and_keeps_the_weights_with_the_best_miou(streets, tmp_path):
+    changes = {"lr": 1e-2, "batch": 4, "patch": 48, "validate_every": 10, "options": {"width": 16}}
+    job = training.Job("espnet", str(tmp_path), "tiny", scenes_dir=str(streets), steps=30, changes=changes)
+    result = job.run()
+    scored = [record for record in result.history if "miou" in record]
+    assert [record["step"] for record in scored] == [10, 20, 30]
+    assert np.mean([r["loss"] for r in result.history[-5:]]) < 0.9 * np.mean([r["loss"] for r in result.history[:5]])
+    best = max(scored, key=lambda record: record["miou"])
+    card = weights.card(result.best)
+    assert card["steps"] == best["step"]
+    assert card["validation_miou"] == pytest.approx(best["miou"], abs=1e-5)
+    (scene,) = scenes.read(streets, "val")
+    image, labels = scene.read()
+    with torch.inference_mode():
+        found = weights.load(result.best)(image[None]).extras["logits"].argmax(1)[0]
+    known = labels != scenes.IGNORED
+    assert card["validation_accuracy"] == pytest.approx((found == labels)[known].float().mean().item(), abs=1e-6)
+    classes = [k for k in range(11) if ((found == k) | (labels == k))[known].any()]
+    each = [((found == k) & (labels == k)).sum() / ((found == k) | (labels == k))[known].sum() for k in classes]
+    assert card["validation_miou"] == pytest.approx(np.mean(each), abs=1e-6)
+
+
+def test_miou_needs_labels(folder, tmp_path):
+    image = torch.rand(1, 3, 24, 24)
+    with pytest.raises(DataError, match="validation pairs with labels"):
+        training.train(recipes.get("espnet", "tiny"), gather(folder), tmp_path, validation=[Pair(image, image)])
+
+
+def test_a_frozen_segmenter_judges_and_stays_what_it_is(folder, tmp_path):
+    """Labels of drawn streets, read by a segmenter from a file: its loss counts, and nothing of it is trained."""
+    from derainlib import models
+
+    torch.manual_seed(0)
+    weights.save(models.create("phi", width=8, k=2), tmp_path / "phi.safetensors", {})
+    losses = (
+        recipes.Loss("charbonnier"),
+        recipes.Loss("semantic", 0.05, {"network": str(tmp_path / "phi.safetensors")}),
+    )
+    recipe = tiny(losses=losses, batch=4, steps=2)
+    loss = recipe.build_loss()
+    assert not any(parameter.requires_grad for parameter in loss.parameters())
+    sources = gather()
+    labelled = sources._replace(clean=sources.clean[:4])
+    with_it = training.train(recipe, labelled, tmp_path / "a")
+    without = training.train(tiny(losses=losses[:1], batch=4, steps=2), labelled, tmp_path / "b")
+    assert with_it.history[0]["loss_semantic"] > 0.1
+    different = parameters(with_it.last), parameters(without.last)
+    assert any(not torch.equal(value, different[1][name]) for name, value in different[0].items())

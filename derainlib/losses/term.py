@@ -33,6 +33,9 @@ class Term(nn.Module):
         DerainError: an unknown `stages` or `normaliser`.
     """
 
+    signed = False
+    """Whether the loss can be negative, as −SSIM is; weights that come from the size of losses refuse it."""
+
     def __init__(self, stages: str = "last", early: float = 0.5, last: float = 1.5, normaliser: str = "mean"):
         super().__init__()
         if stages not in ("last", "all"):

@@ -164,6 +164,11 @@ class DCDNet(nn.Module):
         """Pixels to each side that an output pixel depends on: 17 a stage and 2 for the refinement, 206 at T = 12."""
         return self.stage.reach * self.stages + (2 if self.refinement else 0)
 
+    @property
+    def shared(self) -> nn.Parameter:
+        """Weight of the last layer that all outputs share: that of r in Eq. 4, before the refinement."""
+        return self.stage.output.weight
+
     def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
         """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1]; `keep` also returns the stages."""
         rainy = rainy.contiguous(memory_format=torch.channels_last)

@@ -189,6 +189,11 @@ class QSNet(nn.Module):
         return 1 + len(self.encoder) + self._decoding
 
     @property
+    def shared(self) -> nn.Parameter:
+        """Weight of the last layer that all outputs share, the auxiliary ones too: the encoder's last."""
+        return self.encoder[-1].expand.weight
+
+    @property
     def _widest(self) -> int:
         """Channels of the widest map, the encoder's or the main decoder's input."""
         return max(self.input.out_channels, self.main.pointwise.in_channels)

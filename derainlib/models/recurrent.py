@@ -225,6 +225,11 @@ class SRN(_Recurrent):
         """Pixels to each side that an output pixel depends on: 13 a stage, 78 at T = 6."""
         return self.reach * self.stages - self.resets
 
+    @property
+    def shared(self) -> nn.Parameter:
+        """Weight of the last layer, which the outputs of all stages share."""
+        return self.network.output.weight
+
     def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
         """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1]; `keep` also returns stages and hidden states."""
         rainy = rainy.contiguous(memory_format=torch.channels_last)
@@ -281,6 +286,11 @@ class BRN(_Recurrent):
         detour = CELLS[self.cell].depth if self.to_rain else 0  # rain to rain by way of the background's hidden state
         further = max(self.reach, self.rain_reach + detour)
         return self.reach + self.rain_reach + further * (self.stages - 1) - 2 * self.resets
+
+    @property
+    def shared(self) -> nn.Parameter:
+        """Weight of the last layer that all outputs share: the rain branch's, since the background's sees its rain."""
+        return self.rain.output.weight
 
     def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
         """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1]; `keep` also returns stages and hidden states."""

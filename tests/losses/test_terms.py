@@ -9,16 +9,32 @@ import torch
 from derainlib import metrics
 from derainlib.errors import DerainError
 from derainlib.layers import Layers, Pair
-from derainlib.losses import MSE, Fixed, NegativePSNR, NegativeSSIM, Perceptual
+from derainlib.losses import MSE, Fixed, NegativePSNR, NegativeSSIM, Perceptual, Presence, Semantic
 from derainlib.losses import TERMS as ALL
 
 pytestmark = pytest.mark.filterwarnings("ignore:the perceptual loss runs")
 
-TERMS = ALL | {"perceptual": partial(Perceptual, layer="relu2_1", weights="random")}
+
+class Segmenter(torch.nn.Module):
+    """Tells five classes apart by a pixel's colour."""
+
+    weight = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+
+    def forward(self, rainy, keep=False):
+        logits = torch.einsum("kc,nchw->nkhw", self.weight.to(rainy.dtype), rainy)
+        extras = {"logits": logits, "presence": logits.mean((2, 3))}
+        return Layers(rainy, torch.zeros_like(rainy), extras=extras)
+
+
+TERMS = ALL | {
+    "perceptual": partial(Perceptual, layer="relu2_1", weights="random"),
+    "semantic": partial(Semantic, Segmenter()),
+    "presence": partial(Presence, Segmenter()),
+}
 """Every term, as it runs without files."""
-STAGED = [name for name in TERMS if name != "auxiliary"]
-PRIORS = ["quasi_sparsity", "detail"]
-"""Terms that do not compare with the truth, so that it need not be their minimum."""
+STAGED = [name for name in TERMS if name not in ("auxiliary", "semantic", "presence")]
+PRIORS = ["quasi_sparsity", "detail", "semantic", "presence"]
+"""Terms that do not compare with the true image, so that it need not be their minimum."""
 
 
 def some_layers(generator, stages=3, size=(2, 3, 18, 20), dtype=torch.float32) -> tuple[Layers, Pair]:
@@ -28,7 +44,8 @@ def some_layers(generator, stages=3, size=(2, 3, 18, 20), dtype=torch.float32) -
     backgrounds = tuple(image() for _ in range(stages))
     rains = tuple(image() for _ in range(stages))
     extras = {"decoded_1": image(), "decoded_2": image(), "scale_1": image()}
-    return Layers(backgrounds[-1], rains[-1], backgrounds, rains, extras), Pair(image(), image())
+    pair = Pair(image(), image(), labels=torch.randint(5, (size[0], *size[2:]), generator=generator))
+    return Layers(backgrounds[-1], rains[-1], backgrounds, rains, extras), pair
 
 
 def taken_apart(pair: Pair, background: torch.Tensor) -> Layers:
@@ -96,7 +113,8 @@ def test_weighted_rain_and_background_are_eq_12(generator):
 
 
 def each_term_and_stages():
-    return [(name, {"stages": stages}) for name in STAGED for stages in ("last", "all")] + [("auxiliary", {})]
+    staged = [(name, {"stages": stages}) for name in STAGED for stages in ("last", "all")]
+    return staged + [(name, {}) for name in TERMS if name not in STAGED]
 
 
 @pytest.mark.parametrize(("name", "options"), each_term_and_stages())
