@@ -4,6 +4,12 @@ A large photograph is cut into overlapping windows. A network's output pixel dep
 pixels away, so of each window only what lies at least a halo from its cut edges is kept; where a window ends with
 the photograph itself, nothing is cut, and the network's own padding acts as it would on the whole. All windows have
 one size and start at multiples of the network's `stride`. The result equals the untiled one, in bounded memory.
+
+A network that averages over the whole photograph (`global_statistics`) can be tiled if it gives what it averages: its
+`statistics(image)` is a map with a position for each block of stride x stride pixels, (N, C, ⌈H/stride⌉, ⌈W/stride⌉),
+none of whose values depends on pixels beyond the halo of those of its block, and `network(image, statistics=mean)`
+takes the map's mean over the photograph, (N, C), instead of averaging over what it sees. A first pass over the windows
+then finds the mean, each block counted once.
 """
 
 import copy
@@ -95,14 +101,29 @@ def clean(
     batch = max(1, budget // windows[0].pixels)
     network = copy.deepcopy(model).to(device, _dtype(dtype)).eval()
     background = torch.empty(rainy.shape, dtype=torch.float32, device=rainy.device)
-    chunks = zip(rainy.split(batch), background.split(batch), strict=True)
-    jobs = list(itertools.product(chunks, windows))
-    with torch.inference_mode():
-        for (source, target), (rows, columns) in tqdm(jobs, disable=not progress, unit="tile"):
-            seen = source[..., rows.seen, columns.seen].to(device, torch.float32)
-            found = network(seen).background[..., rows.kept, columns.kept]
-            target[..., rows.filled, columns.filled] = found.clamp(0, 1)
+    chunks = list(zip(rainy.split(batch), background.split(batch), strict=True))
+    averaged = model.global_statistics and len(windows) > 1
+    steps = tqdm(total=len(chunks) * len(windows) * (1 + averaged), disable=not progress, unit="tile")
+    with torch.inference_mode(), steps:
+        for source, target in chunks:
+            known = {"statistics": _average(network, source, windows, device, steps)} if averaged else {}
+            for rows, columns in windows:
+                seen = source[..., rows.seen, columns.seen].to(device, torch.float32)
+                found = network(seen, **known).background[..., rows.kept, columns.kept]
+                target[..., rows.filled, columns.filled] = found.clamp(0, 1)
+                steps.update()
     return background
+
+
+def _average(network: nn.Module, source: Tensor, windows: list["Window"], device: torch.device, steps) -> Tensor:
+    """The mean over the whole image of the network's `statistics`, (N, C), from windows of the image."""
+    total, count = 0, 0
+    for rows, columns in windows:
+        found = network.statistics(source[..., rows.seen, columns.seen].to(device, torch.float32))
+        own = found[..., rows.blocks(network.stride), columns.blocks(network.stride)]
+        total, count = total + own.sum((2, 3), dtype=torch.float32), count + own[0, 0].numel()
+        steps.update()
+    return total / count
 
 
 # --- windows ------------------------------------------------------------------------------------------------
@@ -114,6 +135,11 @@ class Span(NamedTuple):
     seen: slice
     kept: slice
     filled: slice
+
+    def blocks(self, stride: int) -> slice:
+        """Of the blocks of `stride` pixels seen, those whose first pixel this window fills, so that it counts them."""
+        first, last = (math.ceil(end / stride) for end in (self.filled.start, self.filled.stop))
+        return slice(first - self.seen.start // stride, last - self.seen.start // stride)
 
 
 class Window(NamedTuple):
@@ -148,7 +174,7 @@ def plan(model: nn.Module, height: int, width: int, tile: int | None, pixels: in
     else:
         sides = [_even_side(side, tile, halo, stride) for side in (height, width)]
     rows, columns = (_spans(*axis, halo, stride) for axis in zip((height, width), sides, strict=True))
-    if model.global_statistics and len(rows) * len(columns) > 1:
+    if model.global_statistics and not hasattr(model, "statistics") and len(rows) * len(columns) > 1:
         raise DerainError(
             f"{_name(model)} averages over the whole image, so {width} x {height} pixels cannot be cut into tiles; "
             f"tile={max(height, width)} runs it whole if memory allows"

@@ -42,6 +42,24 @@ class Toy(nn.Module):
         return Layers(rainy - x, x)
 
 
+class Averaging(Toy):
+    """A toy that darkens by what it averages: a map of blocks, each of which sees its neighbours."""
+
+    global_statistics = True
+
+    def __init__(self, depth=2, stride=4):
+        super().__init__(depth, stride)
+        self.halo = max(self.halo, 2 * stride - 1)
+
+    def statistics(self, rainy):
+        x = F.pad(rainy, (0, -rainy.shape[3] % self.stride, 0, -rainy.shape[2] % self.stride), mode="reflect")
+        return F.avg_pool2d(F.avg_pool2d(x, self.stride).square(), 3, 1, 1)
+
+    def forward(self, rainy, keep=False, statistics=None):
+        mean = self.statistics(rainy).mean((2, 3)) if statistics is None else statistics
+        return Layers(super().forward(rainy).background + 0.5 - 2 * mean[:, :, None, None], rainy)
+
+
 def recurrent(name: str, **options) -> nn.Module:
     """A network with random weights whose estimates lie in the middle of [0, 1], not clipped at its ends."""
     torch.manual_seed(0)
@@ -102,6 +120,30 @@ class TestPlan:
     def test_a_panorama_is_cut_across_only(self):
         assert all(window.rows.seen == slice(0, 300) for window in plan(models.create("srn"), 300, 20_000, None, 10**6))
 
+    @settings(max_examples=200, deadline=None)
+    @given(
+        size=st.tuples(st.integers(16, 300), st.integers(16, 300)),
+        depth=st.integers(0, 12),
+        stride=st.sampled_from([1, 2, 4, 16]),
+        extra=st.integers(0, 150),
+    )
+    def test_every_block_is_counted_once_by_a_window_that_sees_around_it(self, size, depth, stride, extra):
+        model = Toy(depth, stride)
+        tile = max(16, 2 * model.halo + stride) + stride + extra
+        counted = torch.zeros(*(-(-side // stride) for side in size), dtype=torch.int)
+        for window in plan(model, *size, tile, 1):
+            own = []
+            for span, length in zip(window, size, strict=True):
+                blocks, first = span.blocks(stride), span.seen.start // stride
+                assert 0 <= blocks.start <= blocks.stop <= -(-(span.seen.stop - span.seen.start) // stride)
+                own.append(slice(blocks.start + first, blocks.stop + first))
+                if blocks.start < blocks.stop:
+                    start, stop = own[-1].start * stride, min(own[-1].stop * stride, length)
+                    assert span.seen.start == 0 or start - model.halo >= span.seen.start
+                    assert span.seen.stop == length or stop - stride + model.halo < span.seen.stop
+            counted[*own] += 1
+        assert counted.eq(1).all()
+
     def test_a_tile_without_room_between_the_halos(self):
         model = Toy(depth=20)
         with pytest.raises(DerainError, match=r"tile=40 .*at least 41"):
@@ -135,6 +177,28 @@ class TestClean:
         whole = clean(model, photo(97, 131))
         model.halo = 2
         assert (clean(model, photo(97, 131), tile=40) - whole).abs().max() > 1e-3
+
+    @pytest.mark.parametrize("stride", [1, 4, 16])
+    @pytest.mark.parametrize("size", [(96, 128), (97, 131), (55, 203)])
+    def test_a_first_pass_averages_over_the_whole(self, stride, size):
+        """Photographs are averaged one by one, and brighter ones are darkened more."""
+        model = Averaging(1, stride)
+        rainy = photo(*size, count=2) / 4 + torch.tensor([0.2, 0.3]).view(2, 1, 1, 1)
+        rainy[..., : size[1] // 2] /= 2
+        whole, tile = clean(model, rainy), 2 * model.halo + 2 * stride + 20
+        windows = plan(model, *size, tile, 1)
+        assert len(windows) > 1
+        assert inside(whole)
+        assert (clean(model, rainy, tile=tile) - whole).abs().max() < 1e-5
+        model.statistics = lambda part: torch.zeros(len(part), 3, 99, 99)
+        assert (clean(model, rainy, tile=tile) - whole).abs().max() > 0.1, "the average does not matter"
+
+    def test_one_window_needs_no_first_pass(self, monkeypatch):
+        shapes = []
+        counted = Averaging.statistics
+        monkeypatch.setattr(Averaging, "statistics", lambda self, x: shapes.append(len(x)) or counted(self, x))
+        clean(Averaging(), photo(40, 40))
+        assert shapes == [1]
 
     @pytest.mark.parametrize("name", ["srn", "srn-gru", "srn-x", "brn", "crn"])
     @pytest.mark.parametrize("size", [(131, 97), (107, 149)])
@@ -225,7 +289,10 @@ class TestClean:
         clean(Toy(), photo(64, 64), tile=32)
         assert capfd.readouterr() == ("", "")
         clean(Toy(), photo(64, 64), tile=32, progress=True)
-        assert "tile" in capfd.readouterr().err
+        assert "9/9" in (shown := capfd.readouterr().err)
+        assert "tile" in shown
+        clean(Averaging(), photo(64, 64), tile=44, progress=True)
+        assert "18/18" in capfd.readouterr().err, "both passes count"
 
 
 class TestDerain:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from derainlib.errors import DerainError
+from derainlib.layers import Layers, Pair
 from derainlib.losses.pixel import Scaled
 
 PATCH = 4
@@ -80,6 +81,10 @@ class Texture(Scaled):
         if form not in FORMS:
             raise DerainError(f"form must be one of {', '.join(FORMS)}; got {form!r}")
         self.form = form
+
+    def forward(self, layers: Layers, pair: Pair) -> Tensor:
+        """The scalar loss: the mean (or sum) of `map`, not below zero, where rounding may bring shares that cancel."""
+        return super().forward(layers, pair).clamp_min(0)
 
     def compare(self, estimate: Tensor, truth: Tensor) -> Tensor:
         height, width = estimate.shape[-2:]

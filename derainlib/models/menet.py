@@ -17,8 +17,8 @@ convolutions of their own, each followed by batch normalisation (the last one ex
     B̂ = O + ↑(W ∗ W ∗ (net_1 + ↑(W ∗ (net_2 + x_8))))
     CA(x) = x + x · a,  a = sigmoid(mean(W ∗ E(E(x)))),  E(x) = ReLU(W ∗ ReLU(W_1x1 ∗ ↓x)),  the mean over the image
 
-The page with the figures of the architecture is lost to us; layers, widths and places of ReLUs are those of the authors'
-public code, and the parameters agree with it: 671,680 shallow, 815,680 with attention, 1,407,552 deep with attention.
+The text does not describe the architecture in full; layers, widths and places of ReLUs are those of the authors' public
+code, and the parameters agree with it: 671,680 shallow, 815,680 with attention, 1,407,552 deep with attention.
 Inside, values run over 0..255, as they do there, outside over [0, 1]. Ours are the choices that follow:
 
 - A side that is no multiple of 4 (with attention 16) is filled by reflection on the right and below, and the result is
