@@ -18,7 +18,7 @@ WINDOW = (slice(None), slice(None), slice(40, 280), slice(60, 380))
 
 
 def main() -> None:
-    """Scores are of the whole photograph, the picture shows a window of it."""
+    """Scores are of the whole photograph, the picture shows a window of it; each photograph takes two rows."""
     networks = {title: load(name) for name, title in series.NETWORKS.items() if name in weights.shipped()}
     shown, titles = [], []
     for kind, index in ROWS:
@@ -30,7 +30,9 @@ def main() -> None:
         titles.append("without rain")
         shown += [image[WINDOW][0] for image in (*images.values(), pair.clean)]
     TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_bytes(figures.png(figures.show(shown, titles, columns=len(networks) + 2, width=2.4), limit=400_000))
+    TARGET.write_bytes(
+        figures.png(figures.show(shown, titles, columns=len(networks) // 2 + 1, width=2.4), limit=400_000)
+    )
 
 
 if __name__ == "__main__":
