@@ -22,7 +22,7 @@ from torch import nn
 from derainlib import evaluation, files
 from derainlib.errors import DerainError, WeightsError
 from derainlib.inference import DTYPES
-from derainlib.models import weights
+from derainlib.models import VARIANTS, weights
 
 RESULTS = Path(__file__).parent / "results" / "scores.json"
 NEEDS_NO_DATA = [name for name in evaluation.DATASETS if name.startswith("skimage-")]
@@ -49,7 +49,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--update-cards", action="store_true", help="write the means into the cards of shipped weights")
     chosen = parser.parse_args(arguments)
-    chosen.weights = chosen.weights or weights.shipped()
+    chosen.weights = chosen.weights or [name for name in weights.shipped() if weights.card(name)["model"] in VARIANTS]
     chosen.sets = chosen.sets or (list(evaluation.DATASETS) if chosen.data else NEEDS_NO_DATA)
     if chosen.update_cards and (chosen.limit or chosen.dtype != "fp32"):
         parser.error("--update-cards wants whole sets in fp32, without --limit")
