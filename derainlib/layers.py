@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+IGNORED = 255
+"""The label of pixels without a class: no loss and no score counts them."""
+
 
 class Pair(NamedTuple):
     """A rainy photograph and its truth, as a batch.
@@ -15,7 +18,7 @@ class Pair(NamedTuple):
         clean: B, the same scene without rain.
         drawn: the rain R as it was drawn, (N, 1 or 3, H, W), before anything was clipped; only synthetic data knows it.
         location: L, the binary rain map, (N, 1, H, W), 1 where it rains.
-        labels: class index of each pixel, (N, H, W) int64.
+        labels: class index of each pixel, (N, H, W) int64, `IGNORED` where it has none.
     """
 
     rainy: Tensor

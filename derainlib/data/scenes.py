@@ -30,10 +30,8 @@ from torch import Tensor
 from derainlib import images, rain
 from derainlib.data import pairs, samples
 from derainlib.errors import DataError
-from derainlib.layers import Pair
+from derainlib.layers import IGNORED, Pair
 
-IGNORED = 255
-"""The label of pixels without a class: no loss and no score counts them."""
 SEED = 10**9 + 500
 """Seed of the rain on test scenes; no training draws with it (`synthetic.HOLDOUT_SEEDS`)."""
 SCALES = (0.75, 1.5)

@@ -1,7 +1,7 @@
 """Training samples: crops of clean photographs with rain made on the fly, and crops of rainy/clean pairs.
 
 Among the photographs may be labelled scenes (`derainlib.data.scenes`): their samples have labels, cropped alike, all
-others hold `scenes.IGNORED` at every pixel.
+others hold `derainlib.layers.IGNORED` at every pixel.
 
 Every draw of a sample depends on (seed, epoch, index) alone: not on the worker that makes it, on the batch it is in,
 or on where a training was resumed.
@@ -20,7 +20,7 @@ from derainlib import images, rain
 from derainlib.data import pairs, scenes
 from derainlib.data.scenes import Scene
 from derainlib.errors import DataError
-from derainlib.layers import Pair
+from derainlib.layers import IGNORED, Pair
 
 STREETS = range(16)
 TEXTURES = ("camera", "brick", "grass", "gravel")
@@ -209,7 +209,7 @@ def _together(labels: Sequence[Tensor | None]) -> Tensor | None:
     known = next((k for k in labels if k is not None), None)
     if known is None:
         return None
-    unknown = torch.full_like(known, scenes.IGNORED)
+    unknown = torch.full_like(known, IGNORED)
     return torch.stack([unknown if k is None else k for k in labels]).long()
 
 

@@ -16,12 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from derainlib.errors import DerainError
-from derainlib.layers import Layers, Pair
+from derainlib.layers import IGNORED, Layers, Pair
 from derainlib.losses.charbonnier import coarse
 from derainlib.losses.term import Term
-
-IGNORED = 255
-"""Label of pixels without a class."""
 
 
 class _Recognition(Term):

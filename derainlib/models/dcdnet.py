@@ -13,7 +13,7 @@ code. Choices that the text leaves open, all ours:
 
 - f and r are 3x3 convolutions. σ follows f and each Conv_l; fusions and r are linear, as Eq. 2–4 print them.
 - A 1x1 fusion of a single map (l = 1, t = 1) is left out, and f and the refinement have no biases. With both, there
-  are 17,640 parameters: 272 and 12 of the fusions, 16 and 35 of the biases. At least four other choices of layers and
+  are 17,640 parameters: 272 and 12 of the fusions, 16 and 35 of the biases. Nine other choices of layers and
   biases also give 17,305; in none of them do the stages add the paper's 6.8 % to a single stage (5.3 % here).
 - Without dense connections a layer or stage sees the newest map alone, and there are no fusions.
 
