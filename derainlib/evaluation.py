@@ -9,7 +9,7 @@ other photographs of this kind would lie. It says nothing about another kind of 
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -110,6 +110,7 @@ def score(
     tile: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "fp32",
+    observe: Callable[[Pair, Tensor], None] | None = None,
     progress: bool = False,
 ) -> Scores:
     """Cleans each rainy image of a set and scores the result; one image at a time is in memory.
@@ -122,6 +123,7 @@ def score(
         set_name: of the set in tables.
         limit: take only so many pairs, from the start.
         tile, device, dtype: see `derainlib.inference.clean`.
+        observe: is shown each pair and its estimate (1, 3, H, W).
         progress: whether to show a bar.
 
     Returns:
@@ -136,16 +138,26 @@ def score(
     measures = {score: metrics.named(score) for score in scores}
     if not measures:
         raise DerainError("no score was asked for; psnr_rgb is one")
+    images = named(dataset, limit, set_name)
+    wash = partial(clean, model, tile=tile, device=device, dtype=dtype)
+    name = name or getattr(model, "name", type(model).__name__)
+    bar = tqdm(images, desc=f"{name} on {set_name}", disable=not progress, unit="image")
+    records = (_record(image, dataset[i], wash, measures, observe) for i, image in enumerate(bar))
+    return Scores(name, set_name, tuple(records))
+
+
+def named(dataset: Sequence[Pair], limit: int | None = None, set_name: str = "pairs") -> tuple[str, ...]:
+    """Names of the pairs of a set, their numbers where it has none; with a limit, of the first so many.
+
+    Raises:
+        DataError: no pairs, or a limit below one.
+    """
     if limit is not None and limit < 1:
         raise DataError(f"limit is {limit}; score at least one pair")
     count = min(len(dataset), limit or len(dataset))
     if not count:
         raise DataError(f"{set_name} holds no pairs to score")
-    names = getattr(dataset, "names", None) or [str(i) for i in range(count)]
-    wash = partial(clean, model, tile=tile, device=device, dtype=dtype)
-    name = name or getattr(model, "name", type(model).__name__)
-    bar = tqdm(range(count), desc=f"{name} on {set_name}", disable=not progress, unit="image")
-    return Scores(name, set_name, tuple(_record(names[i], dataset[i], wash, measures) for i in bar))
+    return tuple((getattr(dataset, "names", None) or [str(i) for i in range(count)])[:count])
 
 
 def compare(
@@ -202,8 +214,6 @@ def table(results: Sequence[Scores], style: str = "text") -> str:
     Raises:
         DerainError: no results, different scores, or an unknown style.
     """
-    if style not in ("text", "markdown"):
-        raise DerainError(f"a table is 'text' or 'markdown', not {style!r}")
     if not results or any(r.names != results[0].names for r in results):
         raise DerainError("a table wants at least one result, and the same scores in each")
     rows = [("set", "network", *results[0].names)]
@@ -212,7 +222,7 @@ def table(results: Sequence[Scores], style: str = "text") -> str:
         title = f"{set_name} ({len(block[0].records)})"
         rows.append((title, RAINY, *(number(name, block[0].summary(name).rainy) for name in results[0].names)))
         rows += [(title, r.model, *(_cell(name, r.summary(name)) for name in r.names)) for r in block]
-    return _markdown(rows) if style == "markdown" else aligned(rows)
+    return lay_out(rows, style)
 
 
 def to_json(results: Sequence[Scores], **facts) -> str:
@@ -271,11 +281,13 @@ def interval(values: np.ndarray, draws: int = 2000) -> tuple[float, float]:
     return low.item(), high.item()
 
 
-def _record(name: str, pair: Pair, wash, measures) -> Record:
+def _record(name: str, pair: Pair, wash, measures, observe) -> Record:
     """The scores of one pair."""
     began = time.perf_counter()
     estimate = wash(pair.rainy)
     seconds = time.perf_counter() - began
+    if observe:
+        observe(pair, estimate)
     return Record(name, _measure(estimate, pair.clean, measures), _measure(pair.rainy, pair.clean, measures), seconds)
 
 
@@ -315,6 +327,17 @@ def number(name: str, value: float) -> str:
 def _cell(name: str, s: Summary) -> str:
     gain = f"{s.gain:+.2f}" if name.startswith("psnr") else f"{s.gain:+.4f}"
     return f"{number(name, s.mean)} ±{number(name, (s.high - s.low) / 2)} ({gain})"
+
+
+def lay_out(rows: Sequence[Sequence[str]], style: str = "text") -> str:
+    """Rows of cells, the first of them titles, as a table: "text" for terminals, "markdown" for documents.
+
+    Raises:
+        DerainError: an unknown style.
+    """
+    if style not in ("text", "markdown"):
+        raise DerainError(f"a table is 'text' or 'markdown', not {style!r}")
+    return _markdown(rows) if style == "markdown" else aligned(rows)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

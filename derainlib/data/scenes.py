@@ -221,6 +221,11 @@ class RainyScenes(Sequence[Pair]):
     def __init__(self, scenes: Sequence[Scene], rain: "rain.RainStyle | str" = "streets", seed: int = SEED):
         self.scenes, self.rain, self.seed = scenes, rain, seed
 
+    @property
+    def names(self) -> list[str]:
+        """One name a scene."""
+        return [scene.name for scene in self.scenes]
+
     def __len__(self) -> int:
         return len(self.scenes)
 
