@@ -28,10 +28,14 @@ class Command(NamedTuple):
 
 def _network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="brn", help="shipped weights by name, or a .safetensors file (%(default)s)")
+    _inference_arguments(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there already")
+
+
+def _inference_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tile", type=int, help="largest side of a window in pixels (chosen to bound memory)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (a GPU if there is one)")
     parser.add_argument("--dtype", default="fp32", help="fp32, bf16 or fp16 (%(default)s)")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there already")
 
 
 def _settings(args: argparse.Namespace) -> dict:
@@ -77,6 +81,37 @@ def _folder(args: argparse.Namespace) -> int:
 def _refuse_existing(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise DerainError(f"{path} is there already; --overwrite replaces it")
+
+
+# --- scenes -------------------------------------------------------------------------------------------------
+
+
+def _scenes_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, help="the folder of labelled scenes, as CamVid or Cityscapes lie")
+    parser.add_argument("output", type=Path, help="the folder to make, in CamVid's layout")
+    parser.add_argument("--split", help="train, val or test, where the folder has them")
+    parser.add_argument("--rain", default="streets", help="preset or mix of rain (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the rain; another one for each split (%(default)s)")
+    parser.add_argument("--copies", type=int, default=1, help="how often each scene, in other rain (%(default)s)")
+    parser.add_argument("--model", help="derain the scenes with these weights, a shipped name or a .safetensors file")
+    _inference_arguments(parser)
+
+
+def _scenes(args: argparse.Namespace) -> int:
+    from functools import partial
+
+    from derainlib import inference
+    from derainlib.data import export, scenes
+    from derainlib.models import weights
+
+    folder = scenes.read(args.input, args.split, scenes.CAMVID)
+    settings = _settings(args) | {"progress": False}
+    clean = partial(inference.clean, weights.load(args.model), **settings) if args.model else None
+    how = {"seed": args.seed, "copies": args.copies, "progress": sys.stderr.isatty()}
+    written = export.write(folder, args.output, args.rain, clean=clean, **how)
+    derained = f", derained by {Path(args.model).stem}" if args.model else ""
+    print(f"{args.output}: {len(written)} scenes with their labels, in {args.rain} rain{derained}")
+    return 0
 
 
 # --- models, convert ----------------------------------------------------------------------------------------
@@ -245,6 +280,7 @@ def _study(args: argparse.Namespace) -> int:
 COMMANDS = {
     "image": Command("take the rain off one photograph", _image_arguments, _image),
     "folder": Command("take the rain off every photograph below a folder", _folder_arguments, _folder),
+    "scenes": Command("write labelled street scenes in the rain, or derained", _scenes_arguments, _scenes),
     "models": Command("list the networks", lambda parser: None, _models),
     "score": Command("score networks on sets of pairs, beside the rainy input", _score_arguments, _score),
     "train": Command("train a recipe, or go on with a run", _train_arguments, _train),

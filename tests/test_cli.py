@@ -11,6 +11,7 @@ from PIL import Image
 
 import derainlib
 from derainlib import cli, images, models, studies
+from derainlib.data import export, scenes
 from derainlib.inference import clean
 from derainlib.models import weights
 from tests.hostile_files import HOSTILE
@@ -153,6 +154,42 @@ class TestConvert:
         assert "brn" in fails(capsys, "convert", "authors.pth", "ours.safetensors", "--model", "brn")
         assert "nothing in it was executed" in fails(capsys, "convert", "rainy.png", "ours.safetensors")
         assert "safetensors" in fails(capsys, "convert", "authors.pth", "ours.bin", "--model", "srn")
+
+
+class TestScenes:
+    @pytest.fixture
+    def streets(self, here):
+        """Two drawn streets in a folder, without rain."""
+        export.write(scenes.drawn(range(2), (64, 80)), "streets/train", "none")
+
+    def test_in_the_rain_with_labels(self, streets, capsys):
+        words = "scenes streets wet/train --split train --rain streets-large --seed 4 --copies 2"
+        assert cli.main(words.split()) == 0
+        assert capsys.readouterr().out == "wet/train: 4 scenes with their labels, in streets-large rain\n"
+        written, dry = scenes.read("wet", "train"), scenes.read("streets", "train")
+        expected = scenes.RainyScenes(dry, "streets-large", seed=4)
+        for scene, pair in zip(written[::2], expected, strict=True):
+            assert (scene.read()[0] - pair.rainy[0]).abs().max() <= 0.5 / 255 + 1e-6
+            assert torch.equal(scene.read()[1], pair.labels[0])
+
+    def test_derained(self, streets, capsys):
+        assert cli.main(["scenes", "streets", "dry", "--split", "train", *TINY, "--tile", "40"]) == 0
+        assert capsys.readouterr().out == "dry: 2 scenes with their labels, in streets rain, derained by tiny\n"
+        rainy = scenes.RainyScenes(scenes.read("streets", "train"), "streets", seed=0)[1].rainy
+        found, _ = scenes.read("dry")[1].read()
+        assert (found - clean(weights.load("tiny.safetensors"), rainy)[0]).abs().max() <= 0.5 / 255 + 1e-5
+
+    @pytest.mark.parametrize(
+        ("words", "reason"),
+        [
+            ("streets wet", "choose one"),
+            ("streets streets --split train", "there already"),
+            ("streets wet --split train --rain hail", "hail"),
+            ("streets wet --split train --model nosuch", "nosuch"),
+        ],
+    )
+    def test_mistakes(self, streets, capsys, words, reason):
+        assert reason in fails(capsys, "scenes", *words.split())
 
 
 class TestCommandLine:

@@ -6,5 +6,6 @@
 - `samples`: the pictures that come with the repository, scikit-image's photographs, drawn streets
 - `synthetic`: rain on clean photographs, drawn when it is needed
 - `scenes`: streets with a class for every pixel, their rain, and how training varies them
+- `export`: such streets written as files, in the rain or derained
 - `holdout`: the fixed test images that every network is scored on
 """
