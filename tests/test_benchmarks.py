@@ -82,3 +82,65 @@ def test_every_script_and_result_is_listed():
     listed = (FOLDER / "README.md").read_text()
     scripts = {path.name for path in FOLDER.glob("*.py")}
     assert [name for name in sorted(scripts) if f"`{name}`" not in listed] == []
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory):
+    """Two drawn streets where `street_scores.py` looks for CamVid's test part."""
+    from derainlib.data import export, scenes
+
+    folder = tmp_path_factory.mktemp("data")
+    export.write(scenes.drawn(range(2), (64, 80)), folder / "camvid" / "test", "none")
+    return folder
+
+
+def test_street_scores(benchmark, streets, tmp_path):
+    out = tmp_path / "streets.json"
+    options = ["menet", "--judges", "phi", "--data", str(streets), "--out", str(out)]
+    assert benchmark("street_scores").main(options) == 0
+    found = json.loads(out.read_text())
+    assert [(r["judge"], r["picture"]) for r in found["readings"]] == [
+        ("phi", picture) for picture in ("clean", "rainy input", "menet")
+    ]
+    for reading in found["readings"]:
+        assert reading["miou"]["low"] <= reading["miou"]["mean"] <= reading["miou"]["high"]
+        assert len(reading["iou"]) == 11
+    rainy = found["readings"][1]["accuracy"]["mean"]
+    assert all(reading["accuracy"]["rainy"] == rainy for reading in found["readings"])
+    (scores,) = found["scores"]
+    assert (scores["model"], found["images"], set(found["steps"])) == ("menet", 2, {"menet", "phi"})
+    assert scores["psnr_rgb"]["gain"] > 0
+
+
+def test_street_scores_of_a_study(benchmark, streets, tmp_path, capsys):
+    """Each row's networks are those of its recipe, one for each seed, compared with the reference row's."""
+    from derainlib import models, studies
+    from derainlib.models import weights
+
+    script, out, folder = benchmark("street_scores"), tmp_path / "streets.json", tmp_path / "study"
+    options = ["--study", str(folder), "--judges", "phi", "--data", str(streets), "--out", str(out)]
+    out.write_text('{"readings": "measured before"}')
+    assert script.main(options) == 1
+    assert "let the study end first" in capsys.readouterr().err
+    for number, row in enumerate(studies.get(script.STUDY).rows):
+        for seed in (3, 7):
+            run = folder / "runs" / f"{number}-{seed}"
+            run.mkdir(parents=True)
+            (run / "recipe.json").write_text(json.dumps({"name": row.recipe, "seed": seed}))
+            # The reference row keeps the rain; the others darken, each and each seed differently.
+            network = models.create("phpnet", refinement=False, width=16)
+            for parameter in network.output.parameters():
+                parameter.data.fill_(0.02 * number * seed if parameter.ndim == 1 else 0)
+            weights.save(network, run / "last.safetensors", {})
+    assert script.main(options) == 0
+    found = json.loads(out.read_text())
+    assert found["readings"] == "measured before"
+    rows = {row["row"]: row for row in found["study"]}
+    assert list(rows) == ["L_acc", "+ L_col", "+ L_col + L_seg"]
+    assert {row["seeds"] for row in rows.values()} == {2}
+    assert rows["L_acc"]["difference"]["miou"] == {"mean": 0, "low": 0, "high": 0}
+    for row in rows.values():
+        change = row["difference"]["accuracy"]
+        assert change["low"] <= change["mean"] <= change["high"]
+        assert change["mean"] == pytest.approx(row["accuracy"] - rows["L_acc"]["accuracy"])
+    assert len({row["accuracy"] for row in rows.values()}) == 3
