@@ -10,7 +10,8 @@ trained once. A finished training counts whatever version of the code made it: a
 The final weights are scored, not the best ones: no score chooses what it then judges. The folder holds
 
     runs/NETWORK-seed-S-HASH/   a training (`derainlib.training`), and scores.json with the scores of every image
-    STUDY.json                  the report: budget, rows, differences to the reference row and their intervals
+    STUDY.json                  the report: budget, rows, differences to the reference row and their intervals, and
+                                the scores of every image
 """
 
 import contextlib
@@ -400,7 +401,7 @@ class Order:
     def _budget(self, trials: Mapping) -> dict:
         """What all rows share; fields in which rows differ are left out."""
         budget = {"scale": self.scale, "seeds": list(self.seeds)}
-        for name in (*BUDGET, "rain", "paired", "lr", "schedule", "precision"):
+        for name in (*BUDGET, "rain", "paired", "lr", "schedule", "clip", "precision"):
             first, *others = (getattr(trial.recipe, name) for trial in trials.values())
             if all(other == first for other in others):
                 budget[name] = first
@@ -585,6 +586,8 @@ def report(study: Study, outcomes: Mapping[tuple[str, int], _Outcome]) -> dict:
         Of each row and set every score's mean over seeds and images (and by seed), its difference to the reference row
         over the seeds that both have, with the 95 % interval of `evaluation.interval` over images and seeds (pairs of
         the same seed and image), and where the network has a refinement, the refined image's gain over the last stage.
+        "by_image" is each image's score, the mean over seeds, in the set's order and with a table's digits; reports of
+        earlier versions lack it.
     """
     cards = [outcome.card for outcome in outcomes.values()]
     return {
@@ -627,6 +630,7 @@ def _on_set(name: str, own: Mapping[int, _Outcome], reference: Mapping[int, _Out
         found[measure] = {
             "mean": _short(values.mean()),
             "by_seed": [_short(mean) for mean in values.mean(axis=1)],
+            "by_image": [float(evaluation.number(measure, mean)) for mean in values.mean(axis=0)],
             "rainy": _short(first.summary(measure).rainy),
         }
         if theirs and not is_reference:

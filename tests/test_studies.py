@@ -17,6 +17,7 @@ from derainlib.models import weights
 from derainlib.studies import FINAL, LAST_STAGE, STUDIES, Order, Row, Study, report, table
 
 HERE = Path(__file__).parent
+RESULTS = HERE.parent / "benchmarks" / "results"
 
 TWO = Study(
     "made/up", "a made-up table", "with", (Row("with", "dcdnet"), Row("without", "dcdnet/no-refinement"))
@@ -222,6 +223,7 @@ class TestRun:
         a, b, last = (np.array([values[key, 0], values[key, 1]]) for key in ("with", "without", "last"))
         assert rows["with"]["mean"] == pytest.approx(a.mean(), abs=1e-4)
         assert rows["without"]["by_seed"] == pytest.approx(b.mean(1), abs=1e-4)
+        assert rows["without"]["by_image"] == pytest.approx(b.mean(0), abs=0.0051)
         assert rows["without"]["difference"]["mean"] == pytest.approx((b - a).mean(), abs=1e-4)
         assert rows["with"]["refinement"]["by_seed"] == pytest.approx((a - last).mean(1), abs=1e-4)
         assert "difference" not in rows["with"]
@@ -366,13 +368,14 @@ class TestReport:
         """ "more" has a third seed, which its mean counts and its difference, having no partner, does not."""
         base, more, lost = report(PAPER, OUTCOMES)["rows"]
         assert base["sets"]["rain"]["psnr_y"] == {
-            "mean": 25.5, "by_seed": [25.0, 26.0], "rainy": 20.0,
+            "mean": 25.5, "by_seed": [25.0, 26.0], "by_image": [24.5, 26.5], "rainy": 20.0,
             "refinement": {"mean": 0.75, "low": 0.5, "high": 1.0, "by_seed": [0.75, 0.75]},
         }  # fmt: skip
         found = more["sets"]["rain"]["psnr_y"]
         assert found["mean"] == pytest.approx((26 + 26 + 36) / 3, abs=1e-4)
         # Seed by seed 1 dB and 0 dB, each with probability 1/4 for both draws.
         assert found["difference"] == {"mean": 0.5, "low": 0.0, "high": 1.0, "by_seed": [1.0, 0.0]}
+        assert found["by_image"] == [28.33, 30.33]  # (25 + 25 + 35) / 3, (27 + 27 + 37) / 3, as a table prints PSNR
         assert more["seconds"] == [300, 100, 100]
         assert (lost["sets"], lost["parameters"]) == ({}, None)
 
@@ -403,6 +406,34 @@ class TestReport:
             "0.19 hours of training on an abacus, torch 9.9; s: seconds a training",
             "failed: lost, seed 0: no room",
         ]
+
+
+def without_images(found: dict) -> dict:
+    """A report as earlier versions wrote it, without "by_image"."""
+    bare = json.loads(json.dumps(found))
+    scores = [score for row in bare["rows"] for one in row["sets"].values() for score in one.values()]
+    for score in scores:
+        if isinstance(score, dict):
+            del score["by_image"]
+    return bare
+
+
+def test_reports_without_images_are_read():
+    budget = {"scale": "quick", "seeds": [0, 1], "steps": 9, "batch": 8, "patch": 64, "changes": {}, "without": []}
+    found = report(PAPER, OUTCOMES) | {"budget": budget, "torch": "9.9", "failed": []}
+    assert table(without_images(found)) == table(found)
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("study_*.json")), ids=lambda path: path.stem)
+def test_published_reports_are_read(path):
+    """Whatever version wrote it: every row stands in every block, with its first score."""
+    found = json.loads(path.read_text())
+    lines = table(found).splitlines()
+    for row in found["rows"]:
+        own = [line for line in lines if line.startswith(f"{row['row']}  ")]
+        means = [next(iter(s[name] for name in s if name != "images"))["mean"] for s in row["sets"].values()]
+        assert len(own) == len(means) > 0
+        assert all(f"{mean:.2f}" in line for mean, line in zip(means, own, strict=True))
 
 
 def test_two_studies_at_once_wait_for_each_other(tmp_path):
