@@ -271,6 +271,25 @@ def lines(
     return ax.figure
 
 
+def differences(ax: Axes, found: Mapping[str, Mapping], label: str) -> None:
+    """Rows of a study: each mean difference with its interval, and below it a small dot for each seed.
+
+    Args:
+        ax: where to draw.
+        found: from a row's name to its difference as `derainlib.studies` reports it: "mean", "low", "high", and where
+            there are seeds, "by_seed".
+        label: of the axis, with the unit.
+    """
+    for y, one in enumerate(found.values()):
+        bar = [[one["mean"] - one["low"]], [one["high"] - one["mean"]]]
+        ax.errorbar(one["mean"], y, xerr=bar, fmt="o", capsize=4, color=COLOURS["derained"])
+        seeds = one.get("by_seed", ())
+        ax.plot(seeds, [y + 0.25] * len(seeds), ".", color=COLOURS["other"])
+    ax.axvline(0, color="black", lw=1)
+    ax.grid(axis="y", alpha=0.4)
+    ax.set(xlabel=label, yticks=range(len(found)), yticklabels=list(found), ylim=(len(found) - 0.5, -0.5))
+
+
 def filmstrip(frames: Iterable[bytes], captions: Iterable[str], limit: int | None = LIMIT, width: int = 1000) -> bytes:
     """Several pictures as one, each under its caption: what a widget shows as its control moves.
 

@@ -105,6 +105,22 @@ def test_lines_are_labelled():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
 
 
+def test_differences_stand_where_they_are():
+    found = {
+        "first": {"mean": 0.5, "low": 0.2, "high": 1.0, "by_seed": [0.25, 0.75]},
+        "second": {"mean": -1.0, "low": -2.0, "high": -0.5},
+    }
+    _, ax = figures.canvas()
+    figures.differences(ax, found, "PSNR (dB)")
+    bars = [container.lines[2][0].get_segments()[0].tolist() for container in ax.containers]
+    assert bars == [[[0.2, 0], [1.0, 0]], [[-2.0, 1], [-0.5, 1]]]
+    dots = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() == "."]
+    assert dots == [[[0.25, 0.25], [0.75, 0.25]], []]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["first", "second"]
+    assert ax.get_ylim() == (1.5, -0.5)  # the first row on top
+    assert ax.get_xlabel() == "PSNR (dB)"
+
+
 def test_filmstrip_holds_every_frame_under_its_caption():
     colours = [(1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0)]
     frames = [figures.png(torch.tensor(colour)[:, None, None].expand(3, 40, 40)) for colour in colours]
