@@ -32,7 +32,7 @@ JUDGES = ("espnet", "espnet-rain", "espnet-derained", "pspnet")
 
 
 def shipped_networks() -> list[str]:
-    """The deraining networks that are shipped for use, without those of a study."""
+    """The deraining networks that are shipped under their own name: not the trainings of a study, as qsnet-v1 is."""
     return [name for name in weights.shipped() if name in VARIANTS and weights.card(name)["model"] == name]
 
 
