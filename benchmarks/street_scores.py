@@ -17,11 +17,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from derainlib import evaluation, files, seeing, studies
 from derainlib.data import scenes
 from derainlib.errors import DerainError, WeightsError
+from derainlib.evaluation import Scores
 from derainlib.layers import Pair
 from derainlib.models import VARIANTS, weights
 from derainlib.seeing import READS, Reading
@@ -70,13 +72,18 @@ def entry(reading: Reading, readings: Sequence[Reading]) -> dict:
     return {"judge": reading.judge, "picture": reading.picture} | found | {"iou": reading.iou.tolist()}
 
 
-def judge_study(judges: Mapping, folder: Path, streets: Sequence[Pair], **options) -> list[dict]:
-    """What each judge reads by the networks of each row, and the differences to the reference row."""
+def judge_study(judges: Mapping, folder: Path, streets: Sequence[Pair], **options) -> dict:
+    """What each row's networks score and let each judge read, and the differences to the reference row."""
     study = studies.get(STUDY)
     rows = trainings(folder, study)
     seeds = len(rows[study.reference])
     networks = {f"{label}, {seed}": row[seed] for label, row in rows.items() for seed in range(seeds)}
     verdict = seeing.judge(judges, networks, streets, **options)
+    by_name = {s.model: s for s in verdict.scores}
+    scores = []
+    for label in rows:
+        pairs = [(by_name[f"{label}, {seed}"], by_name[f"{study.reference}, {seed}"]) for seed in range(seeds)]
+        scores.append({"row": label, "seeds": seeds} | compared(pairs))
     of = {(r.judge, r.picture): r for r in verdict.readings}
     found = []
     for name in judges:
@@ -85,8 +92,20 @@ def judge_study(judges: Mapping, folder: Path, streets: Sequence[Pair], **option
             means = {score: sum(getattr(r, score) for r in readings) / seeds for score in READS}
             against = {score: seeing.difference(score, readings, by_row[study.reference]) for score in READS}
             found.append({"row": label, "judge": name, "seeds": seeds} | means | {"difference": against})
-            print(json.dumps(found[-1], ensure_ascii=False))
-    return found
+    print(*(json.dumps(row, ensure_ascii=False) for row in scores + found), sep="\n")
+    return {"study": found, "study scores": scores, "study images": len(streets)}
+
+
+def compared(pairs: Sequence[tuple[Scores, Scores]]) -> dict:
+    """Means of PSNR and SSIM over seeds and images, and differences to the reference row's, one pair for each seed."""
+    means, against = {}, {}
+    for name in pairs[0][0].names:
+        ours, theirs = (
+            np.array([[r.estimate[name] for r in s.records] for s in side]) for side in zip(*pairs, strict=True)
+        )
+        low, high = evaluation.interval(ours - theirs)
+        means[name], against[name] = ours.mean(), {"mean": (ours - theirs).mean(), "low": low, "high": high}
+    return means | {"difference": against}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -109,7 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
         judges = {name: weights.load(name) for name in names}
         how = {"set_name": "camvid", "progress": sys.stderr.isatty()}
         if options.study:
-            found = {"study": judge_study(judges, options.study, streets, **how), "study images": len(streets)}
+            found = judge_study(judges, options.study, streets, **how)
         else:
             found = judge_networks(judges, options.weights or shipped_networks(), streets, **how)
     except DerainError as error:

@@ -135,7 +135,12 @@ def test_street_scores_of_a_study(benchmark, streets, tmp_path, capsys):
     assert script.main(options) == 0
     found = json.loads(out.read_text())
     assert found["readings"] == "measured before"
-    rows = {row["row"]: row for row in found["study"]}
+    scored, rows = ({row["row"]: row for row in found[part]} for part in ("study scores", "study"))
+    for label, darker in zip(scored, (0, 0.1, 0.2), strict=True):
+        change = scored[label]["difference"]["psnr_rgb"]
+        assert change["low"] <= change["mean"] <= change["high"]
+        assert change["mean"] == pytest.approx(scored[label]["psnr_rgb"] - scored["L_acc"]["psnr_rgb"])
+        assert (change["mean"] == 0) == (darker == 0)
     assert list(rows) == ["L_acc", "+ L_col", "+ L_col + L_seg"]
     assert {row["seeds"] for row in rows.values()} == {2}
     assert rows["L_acc"]["difference"]["miou"] == {"mean": 0, "low": 0, "high": 0}
