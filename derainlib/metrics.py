@@ -288,7 +288,7 @@ class Confusion:
             if labels.is_floating_point():
                 raise DerainError(f"{name} holds {labels.dtype}; give classes: logits.argmax(1)")
         judged = truth != self.ignored
-        truth, predicted = truth[judged].long(), predicted[judged].to(truth.device).long()
+        truth, predicted = truth[judged].long(), predicted.to(truth.device)[judged].long()
         for name, labels in (("predicted", predicted), ("truth", truth)):
             if labels.numel() and not 0 <= labels.min() <= labels.max() < self.classes:
                 span = f"{labels.min().item()} to {labels.max().item()}"

@@ -445,6 +445,13 @@ class TestConfusion:
         with pytest.raises(DerainError, match=message):
             Confusion(3).update(predicted, truth)
 
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+    @pytest.mark.parametrize("devices", [("cpu", "cuda"), ("cuda", "cpu"), ("cuda", "cuda")])
+    def test_predictions_and_labels_on_any_device(self, devices):
+        confusion = Confusion(2)
+        confusion.update(torch.tensor([0, 1, 1]).to(devices[0]), torch.tensor([0, 0, 255]).to(devices[1]))
+        assert confusion.counts.tolist() == [[1, 1], [0, 0]]
+
     @pytest.mark.parametrize("asked", [{"classes": 0}, {"classes": 2.0}, {"classes": 5, "ignored": 4}])
     def test_classes(self, asked):
         with pytest.raises(DerainError, match="class"):

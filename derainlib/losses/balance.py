@@ -230,16 +230,20 @@ class _Differentiated(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, value: Tensor, gradients: tuple[Tensor, ...], *outputs: Tensor) -> Tensor:
-        ctx.gradients = gradients
+        ctx.gradients, ctx.dtypes = gradients, [output.dtype for output in outputs]
         return value.clone()
 
     @staticmethod
     def backward(ctx, scale: Tensor):
-        return None, None, *(gradient * scale.to(gradient.dtype) for gradient in ctx.gradients)
+        known = zip(ctx.gradients, ctx.dtypes, strict=True)
+        return None, None, *((gradient * scale).to(dtype) for gradient, dtype in known)
 
 
 def _cut(layers: Layers) -> tuple[Layers, list[Tensor], list[Tensor]]:
-    """The layers cut off the network: the same values in tensors of their own, the network's outputs, and the cuts."""
+    """The layers cut off the network: the same values in tensors of their own, the network's outputs, and the cuts.
+
+    Of float16 they are float32: float16 has no room for the gradient of a mean over many pixels before it is scaled.
+    """
     outputs, leaves = [], []
 
     def cut(value):
@@ -250,7 +254,8 @@ def _cut(layers: Layers) -> tuple[Layers, list[Tensor], list[Tensor]]:
         if value is None or not value.requires_grad:
             return value
         outputs.append(value)
-        leaves.append(value.detach().requires_grad_())
+        precision = torch.float32 if value.dtype == torch.float16 else value.dtype
+        leaves.append(value.detach().to(precision).requires_grad_())
         return leaves[-1]
 
     return Layers(*map(cut, layers)), outputs, leaves
@@ -269,7 +274,7 @@ def _go_back(shared: Tensor, outputs: list[Tensor], gradients: list[Tensor | Non
     if not reached:
         return torch.zeros_like(shared, dtype=torch.float32)
     scale = FLOAT16_SUM / sum(part.float().abs().sum() for _, part in reached).clamp_min(1e-30)
-    scaled = [part * scale.to(part.device) for _, part in reached]
+    scaled = [(part * scale.to(part.device)).to(output.dtype) for output, part in reached]
     (found,) = torch.autograd.grad(
         [output for output, _ in reached], shared, scaled, retain_graph=True, allow_unused=True
     )

@@ -52,7 +52,8 @@ def low_pass(image: Tensor, size: int) -> Tensor:
     weights = torch.exp(-(offsets**2) / (2 * deviation(size) ** 2))
     column = (weights / weights.sum()).view(1, 1, -1, 1).expand(channels, 1, -1, 1)
     padded = F.pad(image, (radius,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(padded, column, groups=channels), column.transpose(2, 3), groups=channels)
+    with torch.autocast(image.device.type, enabled=False):  # half precision would shift the truth by a grey level
+        return F.conv2d(F.conv2d(padded, column, groups=channels), column.transpose(2, 3), groups=channels)
 
 
 class Charbonnier(Comparison):

@@ -77,6 +77,8 @@ class _Recognition(Term):
 class Semantic(_Recognition):
     """L_seg of Eq. 5 of PHPNet: the cross-entropy −ln p(label) of a segmentation, averaged over the labelled pixels.
 
+    Several processes, or portions of a batch, each average over their own labelled pixels; one without any counts as 0.
+
     Pixels without a label count nowhere. In the map they are 0 and every other pixel's −ln p is multiplied by (all
     pixels of the batch) / (labelled pixels of the batch): so the map averages to the loss. `normaliser="sum"` is the
     mean times N·3·H·W, so that weights keep their ratio to those of terms whose sums are literal ones.

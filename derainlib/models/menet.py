@@ -99,6 +99,9 @@ class ChannelAttention(nn.Module):
     """The map whose mean over the image, through a sigmoid, weighs each channel.
 
     (N, width, H, W) → (N, width, H/4, W/4); H and W multiples of 4.
+
+    Raises:
+        DerainError: in training, one photograph of no more than 16 x 16 pixels: one value a channel has no variance.
     """
 
     def __init__(self, width: int):
@@ -108,6 +111,8 @@ class ChannelAttention(nn.Module):
         self.excitation = ConvNorm(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and x[:, 0].numel() == 16:
+            raise DerainError("attention cannot be trained on one patch of 16 x 16 pixels; take more, or larger ones")
         for squeeze, spatial in zip(self.squeeze, self.spatial, strict=True):
             x = spatial(squeeze(_down(x), relu=True), relu=True)
         return self.excitation(x)

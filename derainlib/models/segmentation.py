@@ -85,6 +85,11 @@ class _Segmenter(nn.Module):
             if type(value) is not int or value < 1:
                 raise DerainError(f"{name} must be a whole number from 1; got {value!r}")
 
+    @property
+    def shared(self) -> nn.Parameter:
+        """Weight of the last convolution, which all tasks share."""
+        return self.classify.weight
+
     def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
         """Class scores of `rainy`, (N, 3, H, W) in [0, 1]: extras["logits"], (N, classes, H, W), kept or not."""
         height, width = rainy.shape[-2:]

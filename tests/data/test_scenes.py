@@ -18,6 +18,15 @@ from derainlib.layers import Pair
 SIZE = (24, 32)
 ROAD, CAR, SKY, LICENCE_PLATE, TERRAIN = 7, 26, 23, 255, 22  # Cityscapes' label ids
 
+CITYSCAPES_IDS = {
+    7: ("road", "road"), 8: ("sidewalk", "pavement"), 11: ("building", "building"), 12: ("wall", "building"),
+    13: ("fence", "fence"), 17: ("pole", "pole"), 19: ("traffic light", "sign"), 20: ("traffic sign", "sign"),
+    21: ("vegetation", "tree"), 22: ("terrain", None), 23: ("sky", "sky"), 24: ("person", "pedestrian"),
+    25: ("rider", "bicyclist"), 26: ("car", "car"), 27: ("truck", "car"), 28: ("bus", "car"), 31: ("train", "car"),
+    32: ("motorcycle", "bicyclist"), 33: ("bicycle", "bicyclist"),
+}  # fmt: skip
+"""Label id: its class in Cityscapes' own list, and among CamVid's eleven. The other ids up to 33 are not judged."""
+
 
 def put(numbers: np.ndarray, path):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +91,15 @@ class TestLayouts:
         names = ["ignored" if k == IGNORED else CAMVID.names[k] for k in labels[0][0, :5].tolist()]
         assert names == ["car", "sky", "ignored", "ignored", "road"]
         assert [CAMVID.names[k] for k in labels[1].unique()] == ["bicyclist"]
+
+    @pytest.mark.parametrize(("classes", "column"), [(CITYSCAPES, 0), (CAMVID, 1)])
+    def test_every_label_id_of_cityscapes(self, cityscapes, classes, column):
+        ids = np.resize(np.append(np.arange(34), 255), SIZE)
+        put(ids, cityscapes / "gtFine" / "val" / "kiel" / "kiel_3_gtFine_labelIds.png")
+        _, labels = scenes.read(cityscapes, "val", classes)[0].read()
+        for number, label in zip(ids.flat, labels.flatten().tolist(), strict=True):
+            expected = CITYSCAPES_IDS.get(int(number), (None, None))[column]
+            assert (None if label == IGNORED else classes.names[label]) == expected
 
     def test_the_shipped_set(self, derain_data):
         """CamVid itself: its sizes, its eleven classes, and some pixels without one."""
@@ -155,10 +173,11 @@ class TestRefused:
             scenes.read(camvid)[0].read()
         assert "\n" not in str(error.value)
 
-    def test_unknown_label_id(self, cityscapes):
+    @pytest.mark.parametrize("classes", [None, CAMVID])
+    def test_unknown_label_id(self, cityscapes, classes):
         put(np.full(SIZE, 34), cityscapes / "gtFine" / "val" / "kiel" / "kiel_3_gtFine_labelIds.png")
         with pytest.raises(DataError, match="the value 34, which is no class"):
-            scenes.read(cityscapes, "val")[0].read()
+            scenes.read(cityscapes, "val", classes)[0].read()
 
     def test_damaged_labels(self, camvid):
         folder = scenes.read(camvid)

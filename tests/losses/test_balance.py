@@ -15,27 +15,33 @@ from derainlib.losses import (
     L1,
     MSE,
     Auxiliary,
+    Charbonnier,
+    Colour,
+    Edge,
     Fixed,
     GradientBalanced,
     LossBalanced,
     NegativePSNR,
     NegativeSSIM,
     QuasiSparsity,
+    Semantic,
+    Texture,
     Uncertainty,
 )
 from derainlib.losses.balance import balanced
 
 
 class Constant(nn.Module):
-    """A loss of a given value, which every value of the background changes alike."""
+    """A loss of a given value, which every value of the background changes alike: by the slope, as large as the value
+    unless told otherwise, over the number of values."""
 
-    def __init__(self, value: float):
+    def __init__(self, value: float, slope: float | None = None):
         super().__init__()
-        self.value = value
+        self.value, self.slope = value, value if slope is None else slope
 
     def forward(self, layers, pair):
         mean = layers.background.mean()
-        return self.value * (1 + mean - mean.detach())
+        return self.value + self.slope * (mean - mean.detach())
 
 
 class Linear(nn.Module):
@@ -127,11 +133,12 @@ def test_loss_balance_weighs_what_the_fixed_weights_leave():
 
 
 def test_loss_balance_is_constant_in_the_backward_pass():
-    """∂L/∂B̂ is Σ w ∂L_i/∂B̂ with the weights 3/4 and 1/4 as they are: that of a `Constant` is its value / 48."""
-    terms, background = constants(1, 3), photograph(0.5)
+    """∂L/∂B̂ is Σ w ∂L_i/∂B̂ with the weights 3/4 and 1/4 as they are. The slopes differ from the values: where they
+    are the same, weights that were differentiated too would go unnoticed, for L grows as the losses do together."""
+    terms, background = {"task_0": Constant(1, slope=5), "task_1": Constant(3, slope=-2)}, photograph(0.5)
     total, _, _ = call(LossBalanced(terms, ones(terms)), background)
     total.backward()
-    torch.testing.assert_close(background.grad, torch.full((1, 3, 4, 4), (1 * 3 / 4 + 3 * 1 / 4) / 48))
+    torch.testing.assert_close(background.grad, torch.full((1, 3, 4, 4), (5 * 3 / 4 - 2 * 1 / 4) / 48))
 
 
 @pytest.mark.parametrize("power", range(-12, 13, 4))
@@ -144,6 +151,14 @@ def test_a_rescaled_loss_is_balanced_again(power):
     assert weights["task_0"] * 10.0**power == pytest.approx(5 * share, rel=1e-5)
     assert weights["task_1"] == pytest.approx((10.0**power + 3) / (10.0**power + 5), rel=1e-5)
     assert total.item() <= 10.001
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_of_half_precision_losses_are_found_in_float32(dtype):
+    terms = constants(3, 4)
+    total, _, weights = call(LossBalanced(terms, ones(terms)), photograph(0.5).to(dtype))
+    assert weights == pytest.approx({"task_0": 4 / 7, "task_1": 3 / 7}, rel=1e-6)
+    assert total.item() == pytest.approx(24 / 7, rel=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1e20])
@@ -213,7 +228,7 @@ def test_gradient_balance_by_hand():
     torch.testing.assert_close(network.weight.grad, expected)
 
 
-@pytest.mark.parametrize("power", [-20, -8, 0, 8, 16])
+@pytest.mark.parametrize("power", [-24, -20, -8, 0, 8, 16, 20])
 def test_gradient_balance_of_a_rescaled_loss(power):
     """10^k times the squared error has 10^k times the norm: 6·10^k against √3."""
     network, pair = one_pixel()
@@ -230,8 +245,8 @@ def test_gradient_balance_of_one_task_is_that_task():
     network, pair = one_pixel()
     total, _ = GradientBalanced({"mse": MSE()}, {"mse": 0.5}, network.weight)(network(pair.rainy), pair)
     assert total.item() == pytest.approx(1.5)
-    total.backward()
-    assert network.weight.grad.norm().item() == pytest.approx(3)
+    (total / 4).backward()  # as where a batch is worked off in four portions
+    assert network.weight.grad.norm().item() == pytest.approx(3 / 4)
 
 
 def test_a_task_without_gradient_leaves_the_others_theirs():
@@ -260,6 +275,7 @@ def some_layers(generator, size=(2, 3, 18, 20)) -> tuple[Layers, Pair]:
 
 
 EVERYWHERE = {"last": MSE(), "rain": NegativeSSIM(on="rain"), "edges": QuasiSparsity()}
+STREETS = {"coarse": Charbonnier(on="coarse", lowpass=5), "fine": Charbonnier(), "colour": Colour(), "own": Semantic()}
 STAGES = {"all": MSE(stages="all"), "last": L1(), "rain": MSE(on="rain", stages="all", early=1.0, last=0.0)}
 
 
@@ -271,6 +287,8 @@ STAGES = {"all": MSE(stages="all"), "last": L1(), "rain": MSE(on="rain", stages=
         ("dcdnet", {"stages": 2, "width": 4}, STAGES),
         ("dcdnet", {"stages": 2, "width": 4, "checkpoint": True}, STAGES),
         ("qsnet", {"width": 8, "units": 2}, EVERYWHERE | {"scales": Auxiliary()}),
+        ("phpnet-segmentation", {"width": 8, "k": 2}, STREETS),
+        ("menet", {"width": 8, "blocks": 1}, {"mse": MSE(scale=255), "edge": Edge(), "texture": Texture()}),
     ],
 )
 def test_gradient_balance_is_the_plain_way_of_any_network(model, options, terms, generator):
@@ -278,6 +296,7 @@ def test_gradient_balance_is_the_plain_way_of_any_network(model, options, terms,
     torch.manual_seed(0)
     network = models.create(model, **options)
     pair = some_layers(generator)[1]
+    pair = pair._replace(labels=torch.randint(11, (2, 18, 20), generator=generator))
     weights = {name: 10.0**i for i, name in enumerate(terms)}
     balance = GradientBalanced(terms, weights, network.shared)
     total, _ = balance(network(pair.rainy, keep=True), pair)
@@ -314,6 +333,21 @@ def test_half_precision_finds_the_same_weights(dtype, scale, generator):
         balance(Layers(layers.background.float(), layers.rain.float()), pair)
         found.append([weight.item() for weight in balance.latest.values()])
     assert found[1] == pytest.approx(found[0], rel=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_outputs_in_half_precision_keep_small_gradients(dtype, generator):
+    """5e-10 a value is nothing in float16, and 65,536, by which a gradient scaler starts to multiply, infinite."""
+    _, pair = some_layers(generator)
+    found = []
+    for precision, scale in ((torch.float32, 1), (dtype, 65536)):
+        network = Linear(torch.eye(3))
+        layers = network(pair.rainy)
+        layers = Layers(layers.background.to(precision), layers.rain.to(precision))
+        balance = GradientBalanced({"mse": MSE(), "l1": L1()}, {"mse": 2e-6, "l1": 1e-6}, network.weight)
+        (scale * balance(layers, pair)[0]).backward()
+        found.append((torch.stack(list(balance.latest.values())), 1e6 * network.weight.grad / scale))
+    torch.testing.assert_close(found[1], found[0], rtol=0.02, atol=5e-3)
 
 
 def test_gradient_balance_wants_gradients():

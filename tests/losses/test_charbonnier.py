@@ -142,6 +142,16 @@ def test_the_low_pass_leaves_a_constant(size):
     torch.testing.assert_close(low_pass(image, size), image)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_inside_autocast_the_truth_stays_exact(generator, dtype):
+    clean = torch.rand(1, 3, 20, 17, generator=generator)
+    smooth = low_pass(clean, 5)
+    layers, pair = Layers(smooth, clean - smooth), Pair(clean, clean)
+    with torch.autocast("cpu", dtype):
+        assert torch.equal(low_pass(clean, 5), smooth)
+        assert Charbonnier(lowpass=5)(layers, pair).item() == pytest.approx(1e-6)
+
+
 def test_larger_kernels_leave_less_detail(generator):
     noise = torch.rand(1, 3, 40, 40, generator=generator)
     left = [low_pass(noise, size).std().item() for size in KERNELS]

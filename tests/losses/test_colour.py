@@ -58,6 +58,10 @@ def test_it_is_eq_4(generator):
         (RED, BLACK_PIXEL, 0),
         (BLACK_PIXEL, BLACK_PIXEL, 0),
         ([BLACK / 4, 0, 0], RED, 1 - 0.25),
+        ([0.1 / 255, 0, 0], RED, 1 - 0.2),
+        (RED, [0.51 / 255, 0, 0], 0),
+        (GREEN, [0.51 / 255, 0, 0], 1),
+        (GREEN, [0.49 / 255, 0, 0], 0),
     ],
 )
 def test_values_by_hand(estimate, truth, expected):

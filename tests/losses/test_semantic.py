@@ -242,6 +242,26 @@ def test_gradients_match_finite_differences(scene, term):
     assert torch.autograd.gradcheck(lambda x: loss(layers._replace(extras={"coarse": x}), pair), coarse)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("term", [Semantic, Presence])
+def test_logits_in_half_precision_are_judged_in_that_of_the_images(scene, term, dtype):
+    """As a network's own are under mixed precision."""
+    layers, pair = scene
+    logits = Segmenter().eval()(layers.extras["coarse"]).extras[term.head].to(dtype)
+    half, whole = (layers._replace(extras={term.head: x}) for x in (logits, logits.double()))
+    assert term()(half, pair).dtype == torch.float64
+    assert term()(half, pair) == term()(whole, pair)
+
+
+@pytest.mark.parametrize("term", [Semantic, Presence])
+def test_the_frozen_network_goes_where_the_image_is(scene, term, monkeypatch):
+    layers, pair = scene
+    phi, asked = Segmenter(), []
+    monkeypatch.setattr(phi, "to", lambda device: asked.append(device) or phi)
+    term(phi)(layers, pair)
+    assert asked == [layers.background.device]
+
+
 @pytest.mark.parametrize("term", [Semantic, Presence])
 def test_the_sum_is_the_mean_times_the_number_of_values(scene, term):
     mean, total = term(Segmenter()), term(Segmenter(), normaliser="sum")

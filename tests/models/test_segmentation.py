@@ -10,6 +10,8 @@ from derainlib import create, inference, list_models
 from derainlib.data import scenes
 from derainlib.data.synthetic import Samples
 from derainlib.errors import DerainError
+from derainlib.layers import Pair
+from derainlib.losses import GradientBalanced, Semantic
 from derainlib.metrics import Confusion
 from derainlib.models import weights
 from derainlib.models.segmentation import BINS, ESP, RATES, BasicBlock, PyramidPooling
@@ -131,6 +133,15 @@ def test_any_size(name, size, keep):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_other_sizes_are_filled_with_their_last_row_and_column(name):
+    model, image = network(name), drawn(37, 21)
+    filled = torch.from_numpy(np.pad(image.numpy(), ((0, 0), (0, 0), (0, 3), (0, 3)), mode="edge"))
+    with torch.inference_mode():
+        expected = model(filled).extras["logits"][..., :37, :21]
+        torch.testing.assert_close(model(image).extras["logits"], expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_an_image_is_judged_alone(name):
     model, images = network(name).double(), drawn(32, 40, count=3).double()
     with torch.inference_mode():
@@ -145,6 +156,17 @@ def test_every_parameter_learns_even_from_one_image(name):
     F.cross_entropy(model(drawn(48, 48, count=1)).extras["logits"], torch.ones(1, 48, 48).long()).backward()
     still = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert still == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_balance_finds_the_layer_that_tasks_share(name):
+    torch.manual_seed(0)
+    image = drawn(32, 32)
+    labels = torch.ones(2, 32, 32).long()
+    model = network(name)
+    balance = GradientBalanced({"a": Semantic(), "b": Semantic()}, {"a": 1.0, "b": 3.0}, model.shared)
+    balance(model(image, keep=True), Pair(image, image, labels=labels))
+    assert [weight.item() for weight in balance.latest.values()] == pytest.approx([3 / 4, 1 / 4])
 
 
 def test_the_light_one_sees_no_farther_than_its_halo():
