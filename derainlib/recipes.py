@@ -362,14 +362,15 @@ _UNREFINED = Loss("mse", 1.0, {"on": "rain", "stages": "all", "early": 1.0, "las
 def _menet(name: str, source: str, *losses: Loss, model: str = "menet", balance: str = "fixed") -> Recipe:
     """A recipe of MENET, Section IV: Adam 1e-3, ÷10 at epoch 40 of 100.
 
-    20 patches of 224² a step and a second ÷10 at epoch 80 are from the authors' scripts. The paper cuts the four
-    corners and the middle out of each of RainTrainH's 1,800 images and mirrors them, 18,000 patches. Here places and
-    mirroring are drawn anew each time, and 18,000 patches count as an epoch. The losses are those of images in 0..255.
+    20 patches of 224² a step, a second ÷10 at epoch 80 and the clipped result are from the authors' scripts. The paper
+    cuts the four corners and the middle out of each of RainTrainH's 1,800 images and mirrors them, 18,000 patches. Here
+    places and mirroring are drawn anew each time, and 18,000 patches count as an epoch. The losses are those of images
+    in 0..255.
     With LB and GB a task's own weight is 1, as in the paper.
     """
     return Recipe(
-        name, source, model, losses=losses, balance=balance, steps=100 * 18_000 // 20, batch=20, patch=224, paired=1.0,
-        milestones=(0.4, 0.8), gamma=0.1, samples_per_epoch=18_000,
+        name, source, model, {"clip": True}, losses=losses, balance=balance, steps=100 * 18_000 // 20, batch=20,
+        patch=224, paired=1.0, milestones=(0.4, 0.8), gamma=0.1, samples_per_epoch=18_000,
     )  # fmt: skip
 
 
@@ -577,6 +578,8 @@ def _own(recipe: Recipe, scale: str) -> dict:
     build, _ = (models.VARIANTS | models.SEGMENTERS)[recipe.model]
     if scale in STAGES and "stages" in inspect.signature(build).parameters:
         changes["options"] = {"stages": STAGES[scale]} | recipe.options
+    if scale == "quick" and "clip" in recipe.options:  # what is clipped has no gradient; a short training wants it
+        changes["options"] = {key: value for key, value in recipe.options.items() if key != "clip"}
     if scale == "quick" and recipe.criterion == "miou":
         changes |= {"patch": 192, "paired": 0.0}
     if scale == "tiny":

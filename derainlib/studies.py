@@ -309,10 +309,11 @@ class Order:
 
     def _changes(self, row: Row, seed: int) -> dict:
         """What becomes of the row's recipe at the scale: first what all rows share, then what is the row's own."""
-        scaled, own = recipes.get(row.recipe, self.scale), recipes.RECIPES[row.recipe]
+        scaled = recipes.get(row.recipe, self.scale)
+        own = {key: value for key, value in scaled.options.items() if key in recipes.RECIPES[row.recipe].options}
         shared = self.changes | ({"steps": self.steps} if self.steps else {})
         check_type("options", shared.get("options", {}), dict)
-        options = scaled.options | shared.get("options", {}) | own.options | row.changes.get("options", {})
+        options = scaled.options | shared.get("options", {}) | own | row.changes.get("options", {})
         changed = scaled.replace(**shared | row.changes | {"options": options, "seed": seed})
         losses = tuple(loss for loss in changed.losses if loss.term not in self.without)
         return shared | row.changes | {"options": options, "seed": seed, "losses": losses}

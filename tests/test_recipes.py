@@ -99,6 +99,13 @@ def test_menet_rows_have_the_papers_values(row, model, balance, losses):
     assert at == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
 
 
+@pytest.mark.parametrize(("scale", "options"), [("full", {"clip": True}), ("quick", {}), ("tiny", {"clip": True})])
+def test_menet_is_clipped_as_the_authors_do_but_not_in_a_short_training(scale, options):
+    recipe = recipes.get("menet/LB-deep", scale)
+    assert recipe.options == options
+    assert recipe.build_model().clip is bool(options)
+
+
 def test_menet_s_fixed_sum_is_eq_2(generator):
     """255² times the mean squared error, and 1e-2 times the mean squared difference of SciPy's Sobel responses."""
     import numpy as np
@@ -236,20 +243,21 @@ def test_a_segmenter_without_weights_is_missed_when_training_starts(tmp_path):
 
 
 def test_every_network_names_the_layer_that_its_tasks_share():
-    from derainlib.models import create, list_models
+    from derainlib.models import SEGMENTERS, create, list_models
 
-    for name in list_models():
+    for name in [*list_models(), *SEGMENTERS]:
         network = create(name)
         assert any(network.shared is parameter for parameter in network.parameters()), name
         recipes.get("srn", model=name, balance="gradient").build_loss(network)
 
 
-def test_gradient_balance_needs_a_network_with_a_shared_layer():
+def test_gradient_balance_needs_a_network_with_a_shared_layer(monkeypatch):
     from derainlib.errors import DerainError
 
     recipe = recipes.get("srn", balance="gradient")
     with pytest.raises(DerainError, match="srn to name its shared layer"):
         recipe.build_loss()
+    monkeypatch.delattr("derainlib.models.segmentation._Segmenter.shared")
     with pytest.raises(RecipeError, match="espnet to name its shared layer"):
         recipes.get("espnet", balance="gradient")
 
