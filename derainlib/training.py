@@ -5,8 +5,9 @@ precision; the loop itself stays visible here. A run leaves a folder:
 
     recipe.json             what was trained
     metrics.jsonl           a JSON object a step: epoch, lr, loss, each term (loss_<term>), its weight where a balance
-                            moves it (weight_<term>), samples_per_second; psnr_rgb, ssim_y when validated (segmenters:
-                            miou, accuracy)
+                            moves it (weight_<term>), samples_per_second; with fp16 the scale of the gradients (it
+                            halves where a step is skipped, since they were not finite); psnr_rgb, ssim_y when
+                            validated (segmenters: miou, accuracy)
     checkpoints/step-N/     everything needed to go on; the newest two are kept
     best.safetensors/.json  the weights with the best validation PSNR (segmenters: mIoU), with their card
     last.safetensors/.json  the final weights
@@ -39,6 +40,8 @@ from derainlib.recipes import Recipe, check_type
 KEPT_CHECKPOINTS = 2
 LOG_SECONDS = 1.0
 """Progress is shown at most this often; metrics.jsonl has every step."""
+SMALLEST_SCALE = 2.0**-24
+"""The scale of fp16's gradients at which a training gives up: forty steps in a row were skipped to come here."""
 VALIDATION_STREETS = 10**6
 """First seed of the drawn streets that judge segmenters where no others are given; training draws none of them."""
 
@@ -160,7 +163,7 @@ def train(
         Where everything is, and the history.
 
     Raises:
-        RecipeError: `out` holds another recipe's run, or the loss became infinite or NaN.
+        RecipeError: `out` holds another recipe's run, or loss or gradients became infinite or NaN for good.
         DataError: the data do not fit.
     """
     if recipe.criterion == "miou" and len(validation) and validation[0].labels is None:
@@ -198,6 +201,7 @@ class _Run:
             mixed_precision=recipe.precision,
             gradient_accumulation_steps=recipe.accumulate,
         )
+        _scale_on_the_cpu(self.accelerator)
         self.main = self.accelerator.is_main_process
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
@@ -286,6 +290,8 @@ class _Run:
             record |= {name: sum(p[name] for p in portions) / len(portions) for name in portions[0]}
             if self.plateau:
                 self.plateau.observe(record["loss"])
+            if process.scaler:
+                record["scale"] = self._scale()
             record["samples_per_second"] = self.recipe.batch / (time.monotonic() - began)
             yield {name: _rounded(name, value) for name, value in record.items()}
             began, portions = time.monotonic(), []
@@ -309,12 +315,25 @@ class _Run:
         values = torch.stack([total.detach(), *terms.values()]).float()
         values = [*process.reduce(values, "mean").tolist(), *(weight.item() for weight in latest.values())]
         if not all(map(_is_finite, values)):
-            raise RecipeError(
-                f"the loss is {values[0]} after step {self.progress.step}; the newest checkpoint is whole: "
-                "lower lr, set clip, or use precision 'no'"
-            )
+            raise self._diverged(f"the loss is {values[0]}")
         names = ["loss", *(f"loss_{name}" for name in terms), *(f"weight_{name}" for name in latest)]
         return dict(zip(names, values, strict=True))
+
+    def _diverged(self, how: str) -> RecipeError:
+        return RecipeError(
+            f"{how} after step {self.progress.step}; the newest checkpoint is whole: lower lr, set clip, or use "
+            "precision 'no'"
+        )
+
+    def _scale(self) -> float:
+        """The scale of the gradients after a step."""
+        scale = self.accelerator.scaler.get_scale()
+        if scale < SMALLEST_SCALE:
+            raise RecipeError(
+                f"the gradients are infinite or NaN in fp16, so no step is taken any more (step {self.progress.step}): "
+                "use precision 'bf16' or 'no'"
+            )
+        return scale
 
     # ---- what is written
 
@@ -365,7 +384,13 @@ class _Run:
             yield pair, layers
 
     def checkpoint(self):
-        """Writes checkpoints/step-N whole or not at all, then drops the oldest."""
+        """Writes checkpoints/step-N whole or not at all, then drops the oldest.
+
+        A finite loss can have a gradient that is not, so what would be kept is looked at before.
+        """
+        trained = (parameter for group in self.optimizer.param_groups for parameter in group["params"])
+        if not all(parameter.isfinite().all() for parameter in trained):
+            raise self._diverged("the weights are infinite or NaN")
         name = f"step-{self.progress.step:08d}"
         temporary, final = (self.folder / "checkpoints" / prefix for prefix in (f".{name}", name))
         self.progress.seconds = time.monotonic() - self.began
@@ -409,6 +434,12 @@ class _Run:
             **scores,
         }
         weights.save(self.accelerator.unwrap_model(self.network), self.folder / f"{name}.safetensors", card)
+
+
+def _scale_on_the_cpu(accelerator):
+    """Half precision on the CPU as on a GPU: accelerate would train in float32 there, without a word."""
+    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        accelerator.native_amp, accelerator.scaler = True, torch.amp.GradScaler("cpu")
 
 
 def _checkpoints(folder: Path) -> list[Path]:

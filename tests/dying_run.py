@@ -1,7 +1,8 @@
-"""Trains a tiny recipe and kills itself with SIGKILL: `python dying_run.py RECIPE_JSON FOLDER PHOTOGRAPHS WHEN`.
+"""Trains tiny recipes, and kills itself with SIGKILL where it is told to.
 
-WHEN is "step" (in the third step, between backward and the optimiser) or "save" (in the second checkpoint, when its
-files are half on the disk); any other word lets it live.
+`python dying_run.py PHOTOGRAPHS WHEN RUN...` trains the recipe.json of each run's folder. WHEN is "step" (in the third
+step, between backward and the optimiser) or "save" (in the second checkpoint, when its files are half on the disk);
+any other word lets it live.
 """
 
 import os
@@ -45,10 +46,14 @@ def die_in_second_checkpoint():
     files.sync = sync
 
 
-if __name__ == "__main__":
-    recipe, folder, photographs, when = sys.argv[1:]
+def train(photographs: str, when: str, *runs: str):
     if when == "step":
         die_at_call(3, torch.optim.Adam, "step")
     elif when == "save":
         die_in_second_checkpoint()
-    training.train(Recipe.from_json(Path(recipe)), gather(photographs), folder)
+    for run in map(Path, runs):
+        training.train(Recipe.from_json(run / "recipe.json"), gather(photographs), run)
+
+
+if __name__ == "__main__":
+    train(*sys.argv[1:])

@@ -1,8 +1,10 @@
 """Training: it learns, it survives being killed, and it gives the same weights however it is run."""
 
 import json
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from derainlib import recipes, training
-from derainlib.data import scenes
+from derainlib import losses, recipes, training
+from derainlib.data import export, scenes
 from derainlib.data.synthetic import gather
 from derainlib.errors import DataError, RecipeError
 from derainlib.layers import Pair
@@ -65,14 +67,30 @@ def test_a_run_leaves_what_it_promises(uninterrupted):
     assert card["wall_seconds"] >= 0
 
 
+def prepared(run: Path, recipe: recipes.Recipe) -> str:
+    """The folder of a run that another process will train."""
+    run.mkdir()
+    (run / "recipe.json").write_text(recipe.to_json())
+    return str(run)
+
+
+@pytest.fixture
+def killed(folder) -> Callable[[str, Path, recipes.Recipe], None]:
+    """Trains in a process that kills itself at a given moment."""
+
+    def train_until(when: str, run: Path, recipe: recipes.Recipe):
+        command = [sys.executable, HERE / "dying_run.py", folder, when, prepared(run, recipe)]
+        done = subprocess.run(command, capture_output=True, timeout=300)
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-3000:]
+
+    return train_until
+
+
 @pytest.mark.parametrize("when", ["step", "save"])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_killed_and_resumed_equals_uninterrupted(uninterrupted, folder, tmp_path, when, workers):
-    recipe = tmp_path / "recipe.json"
-    recipe.write_text(tiny().to_json())
+def test_killed_and_resumed_equals_uninterrupted(uninterrupted, folder, killed, tmp_path, when, workers):
     run = tmp_path / "run"
-    killed = subprocess.run([sys.executable, HERE / "dying_run.py", recipe, run, folder, when], capture_output=True)
-    assert killed.returncode == -9, killed.stderr.decode()
+    killed(when, run, tiny())
     whole = [path.name for path in (run / "checkpoints").glob("step-*")]
     assert whole == ["step-00000002"]
     result = training.train(tiny(), gather(folder), run, workers=workers)
@@ -147,12 +165,9 @@ def test_plateau_lowers_the_learning_rate_of_a_run(uninterrupted_plateau):
 
 
 @pytest.mark.parametrize("when", ["step", "save"])
-def test_killed_and_resumed_equals_uninterrupted_on_a_plateau(uninterrupted_plateau, folder, tmp_path, when):
-    recipe = tmp_path / "recipe.json"
-    recipe.write_text(plateau().to_json())
+def test_killed_and_resumed_equals_uninterrupted_on_a_plateau(uninterrupted_plateau, folder, killed, tmp_path, when):
     run = tmp_path / "run"
-    killed = subprocess.run([sys.executable, HERE / "dying_run.py", recipe, run, folder, when], capture_output=True)
-    assert killed.returncode == -9, killed.stderr.decode()
+    killed(when, run, plateau())
     result = training.train(plateau(), gather(folder), run)
     assert [r["lr"] for r in result.history] == [r["lr"] for r in uninterrupted_plateau.history]
     assert_same(result.last, uninterrupted_plateau.last)
@@ -196,12 +211,11 @@ def test_a_fixed_sum_logs_no_weights(uninterrupted):
 
 
 @pytest.mark.parametrize("when", ["step", "save"])
-def test_killed_and_resumed_equals_uninterrupted_with_learned_weights(uninterrupted_balance, folder, tmp_path, when):
-    recipe = tmp_path / "recipe.json"
-    recipe.write_text(balanced("uncertainty").to_json())
+def test_killed_and_resumed_equals_uninterrupted_with_learned_weights(
+    uninterrupted_balance, folder, killed, tmp_path, when
+):
     run = tmp_path / "run"
-    killed = subprocess.run([sys.executable, HERE / "dying_run.py", recipe, run, folder, when], capture_output=True)
-    assert killed.returncode == -9, killed.stderr.decode()
+    killed(when, run, balanced("uncertainty"))
     result = training.train(balanced("uncertainty"), gather(folder), run)
     expected = uninterrupted_balance["uncertainty"]
     for name in ("loss", "weight_mse", "weight_ssim_rain"):
@@ -213,38 +227,6 @@ def test_killed_and_resumed_equals_uninterrupted_with_learned_weights(uninterrup
 def test_a_balance_trains_in_half_precision(folder, tmp_path, scheme):
     result = training.train(balanced(scheme, precision="bf16", steps=2), gather(folder), tmp_path)
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in parameters(result.last).values())
-
-
-@pytest.mark.parametrize("kind", ["plateau", "gradient", "uncertainty"])
-def test_two_processes_train_like_one(uninterrupted_plateau, uninterrupted_balance, folder, tmp_path, kind):
-    """Where learning rate, weights and learned weights follow losses and gradients averaged over the processes."""
-    expected = uninterrupted_plateau if kind == "plateau" else uninterrupted_balance[kind]
-    recipe = tmp_path / "recipe.json"
-    recipe.write_text((plateau() if kind == "plateau" else balanced(kind)).to_json())
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    done = subprocess.run(
-        [*launch, HERE / "dying_run.py", recipe, tmp_path / "run", folder, "never"],
-        capture_output=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
-    card = weights.card(tmp_path / "run" / "last.safetensors")
-    assert card["hardware"].startswith("2 x CPU")
-    # Gradients are averaged in another order, and Adam's first steps have the size of lr whatever the gradient's.
-    assert_same(tmp_path / "run" / "last.safetensors", expected.last, atol=1e-5)
-    history = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    for name in (name for name in history[0] if name.startswith("weight")):
-        assert [r[name] for r in history] == pytest.approx([r[name] for r in expected.history], rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["fixed", "uncertainty"])
@@ -274,6 +256,104 @@ def test_bf16_trains_after_a_run_in_another_precision(uninterrupted, folder, tmp
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in parameters(result.last).values())
 
 
+def half(scheme: str = "fixed", **changes) -> recipes.Recipe:
+    """Losses so large that float16 cannot hold their gradients at the scale that a training begins with."""
+    return balanced(scheme, **{"precision": "fp16", "patch": 16} | changes)
+
+
+SCHEMES = ("fixed", "loss", "gradient", "uncertainty")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_float16_trains(folder, tmp_path, scheme):
+    """Its first loss is that of float32, rounded; its scale falls until the weights move."""
+    result = training.train(half(scheme, steps=8), gather(folder), tmp_path / "half")
+    whole = training.train(half(scheme, precision="no", steps=1), gather(folder), tmp_path / "whole")
+    losses = result.history[0]["loss"], whole.history[0]["loss"]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    assert "scale" not in whole.history[0]
+    scales = [record["scale"] for record in result.history]
+    assert all(after in (before, before / 2) for before, after in zip([2.0**16, *scales], scales, strict=False))
+    start = initial(half(scheme))
+    for name, value in parameters(result.last).items():
+        assert value.dtype == torch.float32
+        assert value.isfinite().all()
+        assert not torch.equal(value, start[name]), name
+
+
+def initial(recipe: recipes.Recipe) -> dict[str, torch.Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        return recipe.build_model().state_dict()
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_step_that_overflows_is_skipped(folder, tmp_path, clip, accumulate):
+    """Nothing of it stays in the weights, in the learned ones or in Adam's averages; the schedule goes on."""
+    recipe = half("uncertainty", clip=clip, accumulate=accumulate, schedule="cosine")
+    result = training.train(recipe, gather(folder), tmp_path, stop_after=2)
+    assert [record["scale"] for record in result.history] == [2.0**15, 2.0**14]
+    expected = initial(recipe)
+    assert all(torch.equal(value, expected[name]) for name, value in parameters(result.last).items())
+    assert [record["weight_mse"] for record in result.history] == [0.5, 0.5]
+    rates = [recipe.learning_rate(step) for step in range(2)]
+    assert [record["lr"] for record in result.history] == pytest.approx(rates, rel=1e-4)
+    (adam,) = (tmp_path / "checkpoints").glob("*-00000002/optimizer.bin")
+    assert torch.load(adam)["state"] == {}
+
+
+@pytest.mark.parametrize("scheme", ["gradient", "uncertainty"])
+def test_stopped_and_resumed_equals_uninterrupted_in_float16(folder, tmp_path, scheme):
+    """The scale is a part of the checkpoint; with a new one, steps would be skipped again."""
+    whole = training.train(half(scheme), gather(folder), tmp_path / "whole")
+    training.train(half(scheme), gather(folder), tmp_path / "parts", stop_after=3)
+    result = training.train(half(scheme), gather(folder), tmp_path / "parts")
+    for name in ("loss", "scale", "weight_mse"):
+        assert [record[name] for record in result.history] == [record[name] for record in whole.history]
+    assert_same(result.last, whole.last)
+
+
+def test_gradients_that_never_fit_into_float16_stop_with_a_reason(folder, tmp_path):
+    recipe = half(losses=(recipes.Loss("mse", 1e25),), steps=100, batch=1)
+    with pytest.raises(RecipeError, match=r"no step is taken any more \(step 41\): use precision 'bf16' or 'no'"):
+        training.train(recipe, gather(folder), tmp_path)
+
+
+SHARED = {
+    "plateau": plateau(),
+    "gradient": balanced("gradient"),
+    "uncertainty": balanced("uncertainty"),
+    "float16": half("uncertainty"),
+}
+"""Recipes whose learning rate, weights, learned weights or scale follow losses and gradients of all processes."""
+
+
+@pytest.fixture(scope="module")
+def two_processes(folder, tmp_path_factory) -> Path:
+    """The folder of the runs of all these recipes, trained by two processes."""
+    path = tmp_path_factory.mktemp("two")
+    runs = [prepared(path / kind, recipe) for kind, recipe in SHARED.items()]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    done = subprocess.run([*launch, HERE / "dying_run.py", folder, "never", *runs], capture_output=True, timeout=600)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    return path
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_two_processes_train_like_one(two_processes, folder, tmp_path, kind):
+    expected = training.train(SHARED[kind], gather(folder), tmp_path)
+    card = weights.card(two_processes / kind / "last.safetensors")
+    assert card["hardware"].startswith("2 x CPU")
+    # Gradients are averaged in another order, and Adam's first steps have the size of lr whatever the gradient's.
+    assert_same(two_processes / kind / "last.safetensors", expected.last, atol=1e-5)
+    history = [json.loads(line) for line in (two_processes / kind / "metrics.jsonl").read_text().splitlines()]
+    for name in (name for name in history[0] if name.startswith(("weight", "scale"))):
+        assert [r[name] for r in history] == pytest.approx([r[name] for r in expected.history], rel=1e-4)
+
+
 def test_observers_see_every_record(folder, tmp_path):
     seen = []
     result = training.train(tiny(), gather(folder), tmp_path, observers=[seen.append])
@@ -289,6 +369,22 @@ def test_another_recipe_in_the_folder_is_refused(folder, tmp_path):
 def test_an_exploding_loss_stops_with_a_reason(folder, tmp_path):
     with pytest.raises(RecipeError, match="lower lr"):
         training.train(tiny(lr=1e30, losses=(recipes.Loss("mse"),)), gather(folder), tmp_path)
+
+
+class Steep(torch.nn.Module):
+    """A loss that is zero with a gradient that is NaN, as roots are at zero."""
+
+    def forward(self, layers, pair):
+        return (0 * layers.background).sqrt().mean()
+
+
+def test_weights_that_are_not_finite_are_not_kept(folder, tmp_path, monkeypatch):
+    """Those of the last step, of which no later loss would tell."""
+    monkeypatch.setitem(losses.TERMS, "steep", Steep)
+    with pytest.raises(RecipeError, match="the weights are infinite or NaN after step 1; the newest checkpoint"):
+        training.train(tiny(steps=1, losses=(recipes.Loss("steep"),)), gather(folder), tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(folder, tmp_path):
@@ -315,16 +411,9 @@ def test_every_recipe_trains_at_its_tiny_scale(name, folder, tmp_path):
 @pytest.fixture(scope="module")
 def streets(tmp_path_factory) -> Path:
     """Two drawn streets to train on and one to judge by, in CamVid's layout."""
-    path = tmp_path_factory.mktemp("streets")
-    for number, (scene, split) in enumerate(
-        zip(scenes.drawn(range(3), (64, 80)), ("train", "train", "val"), strict=True)
-    ):
-        image, labels = scene.read()
-        for kind in ("images", "labels"):
-            (path / split / kind).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.uint8(255 * image.movedim(0, 2).numpy())).save(path / split / "images" / f"{number}.png")
-        known = torch.where(labels == scenes.IGNORED, 11, labels)
-        Image.fromarray(known.numpy().astype(np.uint8)).save(path / split / "labels" / f"{number}.png")
+    path, drawn = tmp_path_factory.mktemp("streets"), scenes.drawn(range(3), (64, 80))
+    for split, part in (("train", drawn[:2]), ("val", drawn[2:])):
+        export.write(part, path / split, "none")
     return path
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from derainlib import images, rain
 from derainlib.data import pairs, scenes
@@ -27,6 +27,8 @@ TEXTURES = ("camera", "brick", "grass", "gravel")
 """Stand-ins for photographs: seeds of drawn streets, and grey pictures that come with scikit-image."""
 HOLDOUT_SEEDS = range(10**9, 10**9 + 1000)
 """Seeds of the fixed hold-out (`derainlib.data.holdout`); no training may draw with them."""
+MEMORY = 2**31
+"""Bytes of decoded images that a training keeps, over all of its workers: about 2,300 pairs of 481x321 pixels."""
 
 Key = tuple[int, int]
 """(epoch, index) of a sample."""
@@ -120,6 +122,8 @@ class Samples(Dataset):
         style: preset or mix of `derainlib.rain` for the clean photographs.
         paired: share of pairs where there are photographs too.
         seed: of the training.
+        memory: bytes that hold decoded images, shared out to the workers. They are filled once: where an epoch does not
+            fit, what was read first stays, and the rest is read from its files at each visit.
 
     Raises:
         DataError: nothing to sample, or the seed is reserved for the hold-out.
@@ -133,6 +137,7 @@ class Samples(Dataset):
         style: str = "mixed",
         paired: float = 0.25,
         seed: int = 0,
+        memory: int = MEMORY,
     ):
         if not len(clean) and not len(pairs):
             raise DataError("no training data: give clean photographs, rainy/clean pairs, or both")
@@ -141,8 +146,7 @@ class Samples(Dataset):
         self.clean, self.pairs = list(clean), pairs
         self.patch, self.style, self.seed = patch, style, seed
         self.paired = paired if len(pairs) else 0.0
-        self._photograph = functools.lru_cache(maxsize=1024)(self._read_photograph)
-        self._pair = functools.lru_cache(maxsize=1024)(self._read_pair)
+        self.memory, self._kept, self._size = memory, {}, 0
 
     def __len__(self) -> int:
         """Samples in an epoch."""
@@ -165,13 +169,25 @@ class Samples(Dataset):
         takes_pair = not self.clean or torch.rand((), generator=generator).item() < self.paired
         if takes_pair:
             chosen = index if not self.clean else _integer(len(self.pairs), generator)
-            return _Crop(*_random_crop(self._pair(chosen), self.patch, generator))
-        image, *labels = self._photograph(index)
+            return _Crop(*_random_crop(self._decoded(self._read_pair, chosen), self.patch, generator))
+        image, *labels = self._decoded(self._read_photograph, index)
         if labels and self.clean[index].varied:
             image, labels = _random_view(image, *labels, self.patch, generator)
             return _Crop(image, image, labels)
         image, *labels = _random_crop([image, *labels], self.patch, generator)
         return _Crop(image, image, *labels)
+
+    def _decoded(self, read: Callable[[int], list[Tensor]], index: int) -> list[Tensor]:
+        """What `read` makes of an index, kept while there is room."""
+        key = read.__name__, index
+        if key in self._kept:
+            return self._kept[key]
+        found = read(index)
+        size, worker = sum(image.nbytes for image in found), get_worker_info()
+        if self._size + size <= self.memory // (worker.num_workers if worker else 1):
+            self._kept[key] = found
+            self._size += size
+        return found
 
     def _read_photograph(self, index: int) -> list[Tensor]:
         """The photograph (3, H, W) and, of a labelled scene, its labels (H, W); uint8."""

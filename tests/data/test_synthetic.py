@@ -1,12 +1,16 @@
 """Samples depend on (seed, epoch, index) alone, and a schedule starts anywhere without skipping."""
 
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from derainlib import rain
-from derainlib.data import scenes
+from derainlib import images, rain
+from derainlib.data import scenes, synthetic
 from derainlib.data.pairs import photographs
 from derainlib.data.scenes import IGNORED, Scene
 from derainlib.data.synthetic import HOLDOUT_SEEDS, Samples, Schedule, gather, stand_ins
@@ -46,6 +50,60 @@ def test_seed_and_epoch_change_the_draw(folder):
     assert torch.equal(rainy(0, 0), rainy(0, 0))
     assert not torch.equal(rainy(0, 0), rainy(0, 1))
     assert not torch.equal(rainy(0, 0), rainy(1, 0))
+
+
+def reads(monkeypatch) -> list[Path]:
+    """The files that are opened from now on."""
+    opened, read = [], images.read
+    monkeypatch.setattr(images, "read", lambda path: opened.append(path) or read(path))
+    return opened
+
+
+@pytest.mark.parametrize(
+    ("memory", "workers", "read_again"),
+    [(24_000, 1, 0), (23_999, 1, 1), (12_000, 1, 2), (24_000, 2, 2), (24_000, 5, 4), (0, 1, 4)],
+)
+def test_memory_is_bounded_in_bytes(folder, monkeypatch, memory, workers, read_again):
+    """Four photographs of 40x50 pixels take 24,000 bytes; those without room are read at each visit."""
+    worker = None if workers == 1 else SimpleNamespace(num_workers=workers)
+    monkeypatch.setattr(synthetic, "get_worker_info", lambda: worker)
+    opened = reads(monkeypatch)
+    samples, unbounded = (Samples(photographs(folder), patch=24, memory=m) for m in (memory, 10**9))
+    for epoch in range(3):
+        for index in range(4):
+            assert torch.equal(samples[epoch, index].rainy, unbounded[epoch, index].rainy)
+        assert len(opened) == 8 + epoch * read_again
+
+
+@pytest.mark.parametrize(("room", "read_again"), [(0, False), (-1, True)])
+def test_labels_count_as_memory(monkeypatch, room, read_again):
+    read, opened = Scene.read, []
+    monkeypatch.setattr(Scene, "read", lambda scene: opened.append(scene.name) or read(scene))
+    samples = Samples(scenes.drawn(range(1), (64, 80)), patch=24, memory=4 * 64 * 80 + room)
+    samples.__getitems__([(epoch, 0) for epoch in range(2)])
+    assert (len(opened) == 2) == read_again
+
+
+@pytest.mark.parametrize(("room", "read_again"), [(0, False), (-1, True)])
+def test_both_images_of_a_pair_count_as_memory(room, read_again):
+    class Pairs(list):
+        opened = 0
+
+        def __getitem__(self, index):
+            self.opened += 1
+            return super().__getitem__(index)
+
+    pairs = Pairs([a_pair(0.1)])
+    Samples(pairs=pairs, patch=24, memory=6 * 40 * 40 + room).__getitems__([(epoch, 0) for epoch in range(2)])
+    assert (pairs.opened == 2) == read_again
+
+
+def test_samples_travel_to_processes_that_start_afresh(folder):
+    """As a DataLoader's workers do where processes are not forked."""
+    samples = Samples(photographs(folder), [a_pair(0.1)], patch=24, paired=0.5)
+    samples[0, 1]
+    copy = pickle.loads(pickle.dumps(samples))
+    assert torch.equal(copy[1, 2].rainy, samples[1, 2].rainy)
 
 
 def test_crops_come_from_their_photograph(folder):
