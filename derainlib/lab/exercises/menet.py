@@ -114,9 +114,10 @@ def _growth(side, values, form):
 
 growth = Exercise(
     """
-    **Exercise 4. How it grows.** An image and its estimate are laid out again and again until they are `side` times as
-    wide and `side` times as high, and their values are multiplied by `values`. Write `growth(side, values, form)`: by
-    which factor does the texture loss grow, for the forms `"literal"`, `"mean"` and `"scalar"`?
+    **Exercise 4. How it grows.** An image, its sides multiples of 4, and its estimate are laid out again and again
+    until they are `side` times as wide and `side` times as high, and their values are multiplied by `values`. Write
+    `growth(side, values, form)`: by which factor does the texture loss grow, for the forms `"literal"`, `"mean"` and
+    `"scalar"`?
     """,
     answer=_growth,
     cases=[(2, 1, "literal"), (2, 1, "mean"), (2, 1, "scalar"), (3, 2, "literal"), (1, 255, "mean"), (3, 2, "scalar")],
