@@ -39,7 +39,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--sets", nargs="+", choices=evaluation.DATASETS, metavar="SET", help=", ".join(evaluation.DATASETS)
     )
     parser.add_argument(
-        "--scores", nargs="+", default=list(evaluation.SCORES), help="psnr_rgb, ssim_y8 … (derainlib.metrics)"
+        "--scores", nargs="+", default=[*evaluation.SCORES, "psnr_rgb8"], help="ssim_y8 … (derainlib.metrics)"
     )
     parser.add_argument("--limit", type=int, help="take only the first LIMIT images of each set")
     parser.add_argument("--device", help="cpu, cuda …")

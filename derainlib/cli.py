@@ -188,6 +188,8 @@ _DATA = {
     "clean_dir": "folder of clean photographs; rain is made on the fly",
     "clean_list": "text file that names the photographs to use",
     "scenes_dir": "folder of labelled street scenes, as Cityscapes or CamVid lie; rain is made on the fly",
+    "streaks_dir": "folder of rain layers, streaks on black, for rain such as allround",
+    "streaks_list": "text file that names the layers to use",
 }
 """The options that say what to train on: parameters of a training."""
 

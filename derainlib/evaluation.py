@@ -8,6 +8,7 @@ other photographs of this kind would lie. It says nothing about another kind of 
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -41,6 +42,8 @@ class Summary:
         rainy: mean of the untouched rainy images.
         gain: `mean` − `rainy`.
         gain_low, gain_high: 95 % bootstrap interval of `gain`, image by image.
+        worst: score of the worst estimate.
+        worst_gain: gain of the image that gained least, or lost most.
     """
 
     mean: float
@@ -50,6 +53,8 @@ class Summary:
     gain: float
     gain_low: float
     gain_high: float
+    worst: float
+    worst_gain: float
 
 
 @dataclass(frozen=True)
@@ -88,14 +93,21 @@ class Scores:
             for sides in zip(*((r.estimate, r.rainy) for r in self.records), strict=True)
         )
         low, high = interval(estimate)
-        gain_low, gain_high = interval(estimate - rainy)
+        # A dry photograph is its own truth: its score is infinite, and what cleaning it "gains" is minus infinity.
+        gains = np.where(np.isinf(rainy), -np.inf, estimate - np.where(np.isinf(rainy), 0, rainy))
+        gain_low, gain_high = interval(gains)
         mean, before = estimate.mean().item(), rainy.mean().item()
-        return Summary(mean, low, high, before, mean - before, gain_low, gain_high)
+        worst, worst_gain = estimate.min().item(), gains.min().item()
+        return Summary(mean, low, high, before, gains.mean().item(), gain_low, gain_high, worst, worst_gain)
 
     def card(self) -> dict:
-        """What a weights card remembers: the number of images, and each mean beside the rainy input's."""
+        """What a weights card remembers: the number of images, each mean, worst score and mean of the rainy input.
+
+        A score that is infinite, as those of dry photographs before cleaning, is None.
+        """
         summaries = {name: self.summary(name) for name in self.names}
-        scores = {name: {"mean": _short(s.mean), "rainy": _short(s.rainy)} for name, s in summaries.items()}
+        kept = ("mean", "worst", "rainy")
+        scores = {name: {part: _short(getattr(s, part)) for part in kept} for name, s in summaries.items()}
         return {"images": len(self.records)} | scores
 
 
@@ -186,10 +198,11 @@ def dataset(name: str, folder: str | Path | None = None) -> Sequence[Pair]:
     """A set to score on, by name.
 
     Args:
-        name: one of `DATASETS`: "holdout-light", "-heavy" and "-veil" rain on photographs of BSDS500,
-            "skimage-light" … on scikit-image's own, which needs no folder; "rain100l" is the public test set. Or the
-            path of any folder of pairs.
-        folder: where the data lie: bsds500/ for the hold-out, rain100l/ for Rain100L.
+        name: one of `DATASETS`: "holdout-light", "-heavy" … rain on photographs of BSDS500, "skimage-light" … on
+            scikit-image's own, which needs no folder; on "…-dry" and "urban100-dry" no rain falls, so the score is the
+            network's own damage; "rain100l" is the public test set; "rain800" are 56 pairs that nothing here trains on.
+            Or the path of any folder of pairs.
+        folder: where the data lie: bsds500/ and urban100/ for the hold-out, rain100l/, rain800/ and splits/.
 
     Raises:
         DataError: an unknown name, no folder where one is needed, or data that do not fit.
@@ -226,7 +239,7 @@ def table(results: Sequence[Scores], style: str = "text") -> str:
 
 
 def to_json(results: Sequence[Scores], **facts) -> str:
-    """All results, summarised and image by image, as JSON text; `from_json` reads it back.
+    """All results, summarised and image by image, as JSON text; `from_json` reads it back. An infinite score is null.
 
     Args:
         results: what `score` or `compare` gave.
@@ -236,9 +249,9 @@ def to_json(results: Sequence[Scores], **facts) -> str:
         {
             "model": r.model,
             "dataset": r.dataset,
-            "summary": {name: asdict(r.summary(name)) for name in r.names},
+            "summary": {name: _finite(asdict(r.summary(name))) for name in r.names},
         }
-        | {"records": [asdict(record) for record in r.records]}
+        | {"records": [_plain(record) for record in r.records]}
         for r in results
     ]
     return json.dumps(facts | {"results": entries}, indent=1, ensure_ascii=False) + "\n"
@@ -252,11 +265,30 @@ def from_json(text: str) -> list[Scores]:
     """
     try:
         return [
-            Scores(entry["model"], entry["dataset"], tuple(Record(**record) for record in entry["records"]))
+            Scores(entry["model"], entry["dataset"], tuple(_record_of(record) for record in entry["records"]))
             for entry in json.loads(text)["results"]
         ]
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"not scores in JSON: {error!r}") from None
+
+
+def _finite(scores: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in scores.items()}
+
+
+def _plain(record: Record) -> dict:
+    """A record as JSON holds it."""
+    return asdict(record) | {"estimate": _finite(record.estimate), "rainy": _finite(record.rainy)}
+
+
+def _record_of(values: dict) -> Record:
+    """A record from what JSON holds."""
+    sides = {
+        side: {name: math.inf if value is None else value for name, value in values[side].items()}
+        for side in ("estimate", "rainy")
+    }
+    return Record(**values | sides)
 
 
 def interval(values: np.ndarray, draws: int = 2000) -> tuple[float, float]:
@@ -303,10 +335,23 @@ def _rain100l(folder: str | Path | None) -> Sequence[Pair]:
     return pairs.read(Path(folder) / "rain100l")
 
 
+def _rain800(folder: str | Path | None) -> Sequence[Pair]:
+    """Every fourth of Rain800's training pairs that no training here uses."""
+    if folder is None:
+        raise DataError(
+            "rain800 needs the folder that holds rain800/training and splits/rain800_train.txt; "
+            "see derainlib.data.catalogue for where to get it"
+        )
+    whole, listed = Path(folder) / "rain800" / "training", Path(folder) / "splits" / "rain800_train.txt"
+    trained = set(pairs.read(whole, split=listed, check=False).names)
+    return pairs.read(whole, split=[name for name in pairs.read(whole, check=False).names if name not in trained][::4])
+
+
+_PREFIXES = {"bsds500": "holdout", "skimage": "skimage", "urban100": "urban100"}
 DATASETS = {
-    **{f"holdout-{kind}": partial(holdout.holdout, kind, "bsds500") for kind in holdout.KINDS},
-    **{f"skimage-{kind}": partial(holdout.holdout, kind, "skimage") for kind in holdout.KINDS},
+    **{f"{_PREFIXES[source]}-{kind}": partial(holdout.holdout, kind, source) for kind, source in holdout.SETS},
     "rain100l": _rain100l,
+    "rain800": _rain800,
 }
 """Sets by name, each a function of the data folder."""
 
@@ -315,18 +360,22 @@ DATASETS = {
 # -----------------------------------------------------------------------------------------------------------
 
 
-def _short(value: float) -> float:
-    return round(value, 4)
+def _short(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None
 
 
-def number(name: str, value: float) -> str:
-    """A score with as many digits as it deserves: two of PSNR in dB, four of SSIM."""
+def number(name: str, value: float | None) -> str:
+    """A score with as many digits as it deserves: two of PSNR in dB, four of SSIM; None and infinity as "inf"."""
+    if value is None or math.isinf(value):
+        return "inf"
     return f"{value:.2f}" if name.startswith("psnr") else f"{value:.4f}"
 
 
 def _cell(name: str, s: Summary) -> str:
-    gain = f"{s.gain:+.2f}" if name.startswith("psnr") else f"{s.gain:+.4f}"
-    return f"{number(name, s.mean)} ±{number(name, (s.high - s.low) / 2)} ({gain})"
+    mean = number(name, s.mean) + ("" if math.isinf(s.mean) else f" ±{number(name, (s.high - s.low) / 2)}")
+    if math.isinf(s.rainy):
+        return mean
+    return f"{mean} ({s.gain:+.2f})" if name.startswith("psnr") else f"{mean} ({s.gain:+.4f})"
 
 
 def lay_out(rows: Sequence[Sequence[str]], style: str = "text") -> str:

@@ -73,6 +73,12 @@ PROTOCOLS: dict[str, Protocol] = {
             channel="rgb",
         ),
         Protocol(
+            "rgb8",
+            "The estimate rounded to 8 bits, RGB: what a saved file scores, and the damage done to a dry photograph.",
+            channel="rgb",
+            quantise="round",
+        ),
+        Protocol(
             "y",
             "Float luma (16–235, peak 255), SSIM at full size: the convention of deraining papers, without "
             "the storing of images in between; the tables of this project.",

@@ -10,10 +10,11 @@ other in three ways, all of them in `compose`:
                M = exp(−β·d)                single image": far rain gathers into mist; depth d, airlight A,
                                             transmission M
 
-The streaks come from one of two renderers. `"drawn"` draws every streak by itself: it has a nearness, and the
+The streaks come from one of three renderers. `"drawn"` draws every streak by itself: it has a nearness, and the
 nearer it is, the longer, wider and brighter (the intensity and size prior of the PHPNet paper). `"noise"` is
 the recipe of that paper's data, the one of image editors: specks of noise are thresholded, smeared along one
-of seven directions and blurred.
+of seven directions and blurred. `"layers"` takes rain from files, layers of real or rendered streaks
+(`derainlib.streaks`), which are handed over.
 
 Random numbers are drawn on the CPU, one generator per image, in a fixed order and precision, so that an
 image's rain depends on its generator alone: not on its neighbours in the batch, the device, or the precision
@@ -25,7 +26,8 @@ of rendering. (On a GPU overlapping streaks are added in no fixed order: there t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil, hypot, isfinite, radians
+from functools import partial
+from math import ceil, hypot, isfinite, log, radians
 
 import numpy as np
 import torch
@@ -34,14 +36,14 @@ from torch import Tensor
 
 from derainlib.errors import DerainError
 from derainlib.layers import Pair
+from derainlib.streaks import VISIBLE, Layer, render
 
 Range = tuple[float, float]
 Ranges = Range | tuple[Range, ...]
 
-METHODS = ("drawn", "noise")
+METHODS = ("drawn", "noise", "layers")
 COMPOSITIONS = ("additive", "screen", "veil")
 LUMINANCE = (0.299, 0.587, 0.114)
-VISIBLE = 8 / 255  # rain fainter than this does not count as rain in the location map
 _ELEMENTS = 1 << 19  # streak pixels rendered at once: bounds the memory that a large image takes
 _TINY = 1e-6  # stands for a zero sine or cosine where one divides
 _LIMITS = {
@@ -55,6 +57,10 @@ _LIMITS = {
     "blur": (0, 20),
     "haze": (0, 10),
     "airlight": (0, 1),
+    "overlay": (1, 16),
+    "scale": (0.1, 10),
+    "grain": (0, 1),
+    "tone": (-0.45, 0.45),
 }
 
 
@@ -82,14 +88,17 @@ class RainStyle:
 
     A range is `(low, high)`; where a field takes several, `((low, high), (low, high), …)`, one of them is
     picked first. Lengths are pixels, brightness is on the scale of the image, [0, 1]. The noise renderer,
-    whose streaks are alike in an image, uses angle, directions, density, length, brightness and blur only.
+    whose streaks are alike in an image, uses angle, directions, density, length, brightness, grain and blur only.
+    Of layers from files, angle says how far they are turned from how they lie, brightness what their values are
+    multiplied by, and density which are taken: those whose streaks cover this share of their pixels, in percent; all
+    of them where there is none such. They use overlay, scale and blur besides.
 
     Raises:
         DerainError: a field is of the wrong form or out of its limits; the message names both.
     """
 
     method: str = "drawn"
-    """`"drawn"` draws each streak by itself; `"noise"` smears thresholded noise."""
+    """`"drawn"` draws each streak by itself; `"noise"` smears thresholded noise; `"layers"` takes layers from files."""
     angle: Ranges = (-20.0, 20.0)
     """Direction of fall in degrees from the vertical, in [-90, 90]; positive falls to the right."""
     directions: int = 1
@@ -120,6 +129,16 @@ class RainStyle:
     """β of the veil: the optical depth where the scene is farthest (d = 1). Only the veil uses it."""
     airlight: Ranges = (0.6, 0.9)
     """A, the grey that the veil fades to. Only the veil uses it."""
+    overlay: Ranges = (1.0, 1.0)
+    """How many layers from files lie over each other, rounded."""
+    scale: Ranges = (1.0, 1.0)
+    """How much larger than in their files the streaks of layers are."""
+    grain: Ranges = (0.0, 0.0)
+    """Of noise: the strength of further streaks, as dense and long, that darken; 1 is as strong as those that lighten.
+    R is then negative in places."""
+    tone: Ranges = (0.0, 0.0)
+    """How much lighter (darker, where negative) mid-grey becomes by a curve over the whole picture, rain included:
+    O ← O^γ, so that black and white stay."""
 
     def __post_init__(self):
         _require(self.method in METHODS, f"method is {self.method!r}; choose one of {', '.join(METHODS)}")
@@ -144,6 +163,9 @@ class RainStyle:
                 + ("" if per_streak else ", or several of them"),
             )
 
+
+_FALLING = ((-30.0, 30.0), (-30.0, 30.0), (-30.0, 30.0), (-90.0, 90.0))
+"""Rain from any side, most of it near the vertical: what layers are turned by."""
 
 PRESETS: dict[str, RainStyle] = {
     # Rain100L-like: one direction an image, thin soft streaks of many sizes that keep together in places.
@@ -174,6 +196,33 @@ PRESETS: dict[str, RainStyle] = {
         depth=0.3,
         edge=(0.0, 0.7),
         taper=(0.0, 0.5),
+    ),
+    # As RainTrainH's twelve layers are: denser, thinner, more upright than `heavy`, with a floor of faint streaks that
+    # overlap nearly everywhere. Target, averages over the layers outside their holes: R has a mean of 50 of 255, 78 %
+    # of its pixels above 8, its median at 42 and its 99th percentile at 150, and is half correlated 1.4 px across the
+    # streaks, 15 px along them.
+    "dense": RainStyle(
+        angle=(-15.0, 15.0),
+        spread=3.0,
+        density=(80.0, 300.0),
+        length=(50.0, 190.0),
+        width=(2.0, 3.6),
+        brightness=(0.1, 0.38),
+        depth=0.22,
+        edge=(0.0, 0.8),
+        taper=(0.0, 0.5),
+    ),
+    # Broad soft streaks near the lens and out of focus, as in QSNet's Test-III. Target: rainy input 21.5 dB.
+    "wide": RainStyle(
+        angle=(-30.0, 30.0),
+        spread=4.0,
+        density=(6.0, 30.0),
+        length=(40.0, 140.0),
+        width=(5.0, 14.0),
+        brightness=(0.12, 0.4),
+        edge=(0.8, 1.0),
+        taper=(0.6, 1.0),
+        blur=(1.0, 3.0),
     ),
     # The same amount of rain, falling in several directions at once.
     "crossed": RainStyle(
@@ -214,20 +263,43 @@ PRESETS: dict[str, RainStyle] = {
         brightness=(0.2, 0.7),
         blur=((0.2, 0.2), (0.4, 0.4), (0.6, 0.6), (0.8, 0.8), (1.0, 1.0)),
     ),
-    # Rain800-like: short wide streaks, from sparse ones to a dense grain, in a slight veil that may darken
-    # the scene (in every fifth pair of that set the rainy image is darker). Target: rainy input 22 to 26 dB.
+    # Rain800-like: short wide streaks, from sparse ones to a dense grain that darkens too, in a picture whose tone was
+    # changed. Target, averages over its training pairs: rainy input 22.5 dB; luma 13 of 255 above the truth's, from 2
+    # to 48; 9 % of the pixels darker than the truth by more than 4, up to 35 %. In every fifth pair of the whole set
+    # the rainy picture is the darker one, so the curve goes both ways.
     "rain800": RainStyle(
         method="noise",
         angle=(-25.0, 25.0),
         density=((40.0, 150.0), (200.0, 600.0)),
         length=(8.0, 30.0),
-        brightness=(0.08, 0.28),
-        blur=(0.5, 1.3),
-        composition="veil",
-        haze=(0.0, 0.4),
-        airlight=(0.0, 0.7),
+        brightness=(0.15, 0.55),
+        blur=(0.3, 1.0),
+        grain=((0.0, 0.0), (0.2, 0.7)),
+        tone=((0.0, 0.0), (-0.1, 0.12)),
     ),
 }
+
+FROM_FILES: dict[str, RainStyle] = {
+    # Rain layers from files, in any direction: sparse ones as Garg's, which are Rain100L's kind, and dense ones as
+    # RainTrainH's.
+    "layers": RainStyle(
+        method="layers",
+        angle=_FALLING,
+        density=(0.0, 45.0),
+        overlay=((1.0, 1.4), (1.0, 1.4), (1.6, 4.0)),
+        scale=(0.7, 1.6),
+        brightness=(0.4, 1.2),
+    ),
+    "layers-dense": RainStyle(
+        method="layers",
+        angle=_FALLING,
+        density=(45.0, 100.0),
+        overlay=(1.0, 2.4),
+        scale=(0.8, 1.4),
+        brightness=(0.5, 1.1),
+    ),
+}
+"""Names that `draw` and `add_rain` take where they are given layers."""
 
 DIRECTIONS = (-40, -30, -15, 0, 15, 30, 40)
 """PHPNet, Section III.D: the directions of rain in its streets, in degrees from the vertical."""
@@ -318,6 +390,31 @@ MIXES: dict[str, tuple[tuple[str, float], ...]] = {
     ),
     # Streaks alone: a network that also learns to lift mist darkens scenes that are pale without any rain.
     "streaks": (("light", 0.5), ("heavy", 0.2), ("crossed", 0.1), ("noise", 0.1), ("rain800", 0.1)),
+    # Any rain, layers from files among it, and some photographs without: a network that never saw a dry one wipes off
+    # what only looks like rain. About half is light, as above.
+    "allround": (
+        ("light", 0.2),
+        ("layers", 0.25),
+        ("heavy", 0.14),
+        ("layers-dense", 0.06),
+        ("dense", 0.07),
+        ("crossed", 0.05),
+        ("wide", 0.05),
+        ("noise", 0.04),
+        ("rain800", 0.04),
+        ("dry", 0.1),
+    ),
+    # The same for who has no layers.
+    "allround-drawn": (
+        ("light", 0.4),
+        ("heavy", 0.16),
+        ("dense", 0.12),
+        ("crossed", 0.05),
+        ("wide", 0.06),
+        ("noise", 0.06),
+        ("rain800", 0.05),
+        ("dry", 0.1),
+    ),
     # PHPNet's streets: its five radii equally often (intensity-aware rain); and its Table IV, without one of the sizes.
     "streets": (("streets-small", 0.2), ("streets-medium", 0.4), ("streets-large", 0.4)),
     "streets-no-small": (("streets-medium", 0.5), ("streets-large", 0.5)),
@@ -372,12 +469,22 @@ def generator(seed: int, epoch: int = 0, index: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.SeedSequence((seed, epoch, index)).generate_state(1)[0]))
 
 
+def wants_layers(style: RainStyle | str) -> bool:
+    """Whether rain of this style, preset or mix is laid on from files, in part at least.
+
+    Raises:
+        DerainError: the style is unknown.
+    """
+    return any(style.method == "layers" for style, _ in _kinds(style))
+
+
 def draw(
     style: RainStyle | str,
     size: tuple[int, int],
     generators: Sequence[torch.Generator],
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
+    layers: Sequence[Layer] = (),
 ) -> Tensor:
     """A layer of streaks R for each generator.
 
@@ -387,14 +494,15 @@ def draw(
         generators: one CPU generator per image; see `generator`.
         device: where to render.
         dtype: float32, or float64 where the last bit must not depend on the processor.
+        layers: rain layers from files, for styles of the method "layers".
 
     Returns:
-        R, (N, 1, H, W), ≥ 0 and not clipped: overlapping streaks exceed 1.
+        R, (N, 1, H, W), not clipped: overlapping streaks exceed 1. It is ≥ 0, except where a style has grain.
 
     Raises:
-        DerainError: the style is unknown, or the size is not positive.
+        DerainError: the style is unknown or wants layers and there are none, or the size is not positive.
     """
-    return _draw([_resolve(style, g) for g in generators], size, generators, device, dtype)
+    return _draw([_resolve(style, g) for g in generators], size, generators, device, dtype, layers)
 
 
 def veil(
@@ -452,7 +560,7 @@ def compose(
 
     Args:
         clean: B, (N, 3, H, W) in [0, 1].
-        streaks: R ≥ 0, (N, 1 or 3, H, W). The screen blend takes what exceeds 1 as 1.
+        streaks: R, (N, 1 or 3, H, W). The screen blend takes what exceeds 1 as 1.
         how: `"additive"`, `"screen"` or `"veil"`.
         transmission: M in [0, 1], broadcastable to B; the veil only.
         airlight: A in [0, 1], broadcastable to B; the veil only.
@@ -472,19 +580,25 @@ def compose(
     return (clean + streaks) * transmission + airlight * (1 - transmission)
 
 
-def add_rain(clean: Tensor, style: RainStyle | str, generators: Sequence[torch.Generator]) -> Pair:
+def add_rain(
+    clean: Tensor,
+    style: RainStyle | str,
+    generators: Sequence[torch.Generator],
+    layers: Sequence[Layer] = (),
+) -> Pair:
     """Let it rain on clean photographs.
 
     Args:
         clean: B, (N, 3, H, W) in [0, 1], float32 or float64, on any device; the rain is rendered there.
         style: a style, or the name of a preset; the name of a mix (`MIXES`) picks a preset for each image.
         generators: one CPU generator per image; see `generator`.
+        layers: rain layers from files, for styles of the method "layers".
 
     Returns:
         The pair: rainy clipped to [0, 1], clean, the streaks as drawn, and their location map.
 
     Raises:
-        DerainError: the style is unknown, or the shapes do not fit.
+        DerainError: the style is unknown or wants layers and there are none, or the shapes do not fit.
     """
     _require(
         clean.ndim == 4 and clean.shape[1] == 3 and clean.is_floating_point(),
@@ -493,28 +607,39 @@ def add_rain(clean: Tensor, style: RainStyle | str, generators: Sequence[torch.G
     _require(len(generators) == len(clean), f"{len(generators)} generators, {len(clean)} images; give one for each")
     size = clean.shape[-2:]
     styles = [_resolve(style, g) for g in generators]
-    streaks = _draw(styles, size, generators, clean.device, clean.dtype)
+    streaks = _draw(styles, size, generators, clean.device, clean.dtype, layers)
     rainy = []
     for one, layer, kind, g in zip(clean, streaks, styles, generators, strict=True):
         mist = veil(kind, size, [g], clean.device, clean.dtype) if kind.composition == "veil" else ()
-        rainy.append(compose(one[None], layer[None], kind.composition, *mist))
+        wet = compose(one[None], layer[None], kind.composition, *mist)
+        rainy.append(wet if kind.tone == (0.0, 0.0) else _toned(wet, _pick(kind.tone, g)))
     return Pair(torch.cat(rainy).clamp_(0, 1), clean, streaks, location(streaks))
+
+
+def _toned(image: Tensor, shift: float) -> Tensor:
+    """The image under the curve that moves mid-grey by `shift` and leaves black and white, clipped to [0, 1]."""
+    return image.clamp(0, 1) ** (log(0.5 + shift) / log(0.5))
 
 
 # ---- draws: a few numbers per image and per streak, on the CPU, in float64 ----------------------------
 
 
+def _kinds(style: RainStyle | str) -> list[tuple[RainStyle, float]]:
+    """The styles of a name, each with its share."""
+    if isinstance(style, RainStyle):
+        return [(style, 1.0)]
+    styles = PRESETS | STREETS | FROM_FILES
+    known = [*styles, *MIXES]
+    _require(style in known, f"no rain is called {style!r}; choose one of {', '.join(known)}, or give a RainStyle")
+    return [(styles[name], share) for name, share in MIXES.get(style, ((style, 1.0),))]
+
+
 def _resolve(style: RainStyle | str, generator: torch.Generator) -> RainStyle:
     """The style itself, the preset of that name, or one preset of the mix of that name."""
-    if isinstance(style, RainStyle):
-        return style
-    styles = PRESETS | STREETS
-    known = [*PRESETS, *MIXES, *STREETS]
-    _require(style in known, f"no rain is called {style!r}; choose one of {', '.join(known)}, or give a RainStyle")
-    if style in MIXES:
-        names, shares = zip(*MIXES[style], strict=True)
-        style = names[torch.multinomial(torch.tensor(shares), 1, generator=generator).item()]
-    return styles[style]
+    styles, shares = zip(*_kinds(style), strict=True)
+    if style not in MIXES:
+        return styles[0]
+    return styles[torch.multinomial(torch.tensor(shares), 1, generator=generator).item()]
 
 
 def _pick(ranges: Ranges, generator: torch.Generator) -> float:
@@ -571,14 +696,15 @@ def _depth(size: tuple[int, int], generator: torch.Generator) -> Tensor:
 # ---- rendering -----------------------------------------------------------------------------------------
 
 
-def _draw(styles, size, generators, device, dtype) -> Tensor:
+def _draw(styles, size, generators, device, dtype, layers: Sequence[Layer]) -> Tensor:
     """R for one style per image: the images of each renderer go through it together, then the blur."""
     _require(len(size) == 2 and min(size) >= 1, f"size is {tuple(size)}; give a positive (height, width)")
     layer = torch.zeros(len(styles), 1, *size, device=device, dtype=dtype)
-    for method, render in (("drawn", _render_drawn), ("noise", _render_noise)):
+    from_files = partial(_render_layers, layers=layers)
+    for method, renderer in zip(METHODS, (_render_drawn, _render_noise, from_files), strict=True):
         chosen = [i for i, s in enumerate(styles) if s.method == method]
         if chosen:
-            layer[chosen] = render([styles[i] for i in chosen], size, [generators[i] for i in chosen], layer)
+            layer[chosen] = renderer([styles[i] for i in chosen], size, [generators[i] for i in chosen], layer)
     sigma = [_pick(s.blur, g) for s, g in zip(styles, generators, strict=True)]
     return _blur(layer, sigma) if any(s > 0 for s in sigma) else layer
 
@@ -654,13 +780,38 @@ def _render_noise(styles, size, generators, like: Tensor) -> Tensor:
         layer = like.new_zeros(1, *size)
         for _ in range(style.directions):
             angle = radians(_pick(style.angle, g))
-            noise = torch.rand(side + length, side, generator=g).to(like.device, like.dtype)
-            specks = (noise - (1 - share)).clamp_(min=0) * (brightness / share)
-            sums = F.pad(specks.cumsum(0), (0, 0, 1, 0))
-            smeared = (sums[length:] - sums[:-length]).clamp_(min=0)  # a moving sum, whatever the length
-            layer += _turn(smeared[:side], angle, size)
+            layer += _turn(_smear(side, length, share, brightness, g, like), angle, size)
+            if style.grain != (0.0, 0.0):
+                dark = brightness * _pick(style.grain, g)
+                layer -= _turn(_smear(side, length, share, dark, g, like), angle, size)
         layers.append(layer)
     return torch.stack(layers)
+
+
+def _smear(side: int, length: int, share: float, brightness: float, generator, like: Tensor) -> Tensor:
+    """A square (side, side) of noise, of which `share` stays above the threshold, smeared down over `length` pixels."""
+    noise = torch.rand(side + length, side, generator=generator).to(like.device, like.dtype)
+    specks = (noise - (1 - share)).clamp_(min=0) * (brightness / share)
+    sums = F.pad(specks.cumsum(0), (0, 0, 1, 0))
+    return (sums[length:] - sums[:-length]).clamp_(min=0)[:side]  # a moving sum, whatever the length
+
+
+def _render_layers(styles, size, generators, like: Tensor, layers: Sequence[Layer]) -> Tensor:
+    """Layers from files, (N, 1, H, W): of each image's kind, as many as it says, one over the other."""
+    _require(len(layers) > 0, "this rain comes from files and there are none: give a folder of rain layers")
+    images = []
+    for style, g in zip(styles, generators, strict=True):
+        fitting = [layer for layer in layers if _covers(style, layer)] or layers
+        images.append(like.new_zeros(1, *size))
+        for _ in range(round(_pick(style.overlay, g))):
+            how = {name: _pick(getattr(style, name), g) for name in ("scale", "angle", "brightness")}
+            images[-1] += render(fitting, size, g, **how, like=like)
+    return torch.stack(images)
+
+
+def _covers(style: RainStyle, layer: Layer) -> bool:
+    """Whether the layer is as dense as the style asks for."""
+    return any(low <= 100 * layer.coverage <= high for low, high in _ranges(style.density))
 
 
 def _turn(canvas: Tensor, angle: float, size: tuple[int, int]) -> Tensor:

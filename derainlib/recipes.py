@@ -19,7 +19,7 @@ from derainlib import models
 from derainlib.errors import DerainError, RecipeError
 from derainlib.losses import BALANCES, TERMS, Fixed, GradientBalanced
 from derainlib.models import weights
-from derainlib.rain import MIXES, PRESETS, STREETS
+from derainlib.rain import FROM_FILES, MIXES, PRESETS, STREETS
 
 SCHEDULES = ("steps", "cosine", "constant", "plateau")
 PRECISIONS = ("no", "bf16", "fp16")
@@ -101,6 +101,9 @@ class Recipe:
     """Rain laid on clean photographs: a preset or mix of `derainlib.rain`."""
     paired: float = 0.25
     """Share of samples taken from rainy/clean pairs, where the data has both pairs and clean photographs."""
+    turned: float = 0.0
+    """Share of samples that are turned by 90, 180 or 270 degrees, rain and all. The papers turn none; but people turn
+    their cameras, and a network that never saw rain fall sideways leaves it there."""
     lr: float = 1e-3
     """Learning rate of Adam at the start."""
     schedule: str = "steps"
@@ -163,8 +166,9 @@ class Recipe:
                 self._refuse(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.patch < 16:
             self._refuse(f"patch must be at least 16 pixels, not {self.patch}")
-        if not 0 <= self.paired <= 1:
-            self._refuse(f"paired is a share between 0 and 1, not {self.paired}")
+        for name in ("paired", "turned"):
+            if not 0 <= getattr(self, name) <= 1:
+                self._refuse(f"{name} is a share between 0 and 1, not {getattr(self, name)}")
         if self.lr <= 0 or self.gamma <= 0 or self.clip < 0:
             self._refuse(
                 f"lr and gamma must be positive and clip not negative; got {self.lr}, {self.gamma}, {self.clip}"
@@ -178,7 +182,7 @@ class Recipe:
         for name, known in (
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
-            ("rain", [*PRESETS, *MIXES, *STREETS]),
+            ("rain", [*PRESETS, *MIXES, *STREETS, *FROM_FILES]),
             ("balance", BALANCES),
             ("criterion", CRITERIA),
         ):

@@ -194,7 +194,10 @@ class _Run:
         from accelerate.state import AcceleratorState
 
         self.recipe, self.sources, self.folder, self.workers = recipe, sources, folder, workers
-        self.samples = Samples(sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed)
+        self.samples = Samples(
+            sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed,
+            layers=sources.layers, turned=recipe.turned,
+        )  # fmt: skip
         AcceleratorState._reset_state()  # or a second run in one process could not choose another precision
         self.accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(),  # named, so that several processes also find each other on CPUs
@@ -508,6 +511,10 @@ class Job:
     """Text file that names the photographs to use."""
     scenes_dir: str = ""
     """Folder of labelled streets, in the layout of CamVid or Cityscapes, for rain made on the fly."""
+    streaks_dir: str = ""
+    """Folder of rain layers, streaks on black, for rain that is laid on from files."""
+    streaks_list: str = ""
+    """Text file that names the layers to use."""
     steps: int = 0
     """Optimiser steps; 0 leaves the recipe's."""
     changes: dict = field(default_factory=dict)
@@ -539,7 +546,10 @@ class Job:
         """The recipe and the data, both checked."""
         changes = self.changes | ({"steps": self.steps} if self.steps else {})
         recipe = recipes.get(self.recipe, self.scale, **changes)
-        sources = gather(self.clean_dir, self.clean_list, self.data_dir, self.data_list, recipe.rain, self.scenes_dir)
+        sources = gather(
+            self.clean_dir, self.clean_list, self.data_dir, self.data_list, recipe.rain, self.scenes_dir,
+            self.streaks_dir, self.streaks_list,
+        )  # fmt: skip
         return recipe, sources
 
     def run(self, observers: Iterable[Observer] = (), progress: bool = False) -> Result:

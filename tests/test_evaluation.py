@@ -258,25 +258,58 @@ class TestJSON:
             from_json(text)
 
     def test_card(self):
-        assert TestTable.results[0].card() == {"images": 2, "psnr_rgb": {"mean": 31.0, "rainy": 20.5}}
+        assert TestTable.results[0].card() == {"images": 2, "psnr_rgb": {"mean": 31.0, "worst": 30.0, "rainy": 20.5}}
+
+
+class TestDry:
+    """A photograph without rain is its own truth: its score is infinite, and cleaning it can only lose."""
+
+    truth = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    pairs = (Pair(truth, truth), Pair(truth.flip(-1), truth.flip(-1)))
+
+    def scored(self, offset):
+        return score(Subtract(offset), self.pairs, ["psnr_rgb"], name="net", set_name="dry")
+
+    def test_summary(self):
+        found = self.scored(0.1).summary("psnr_rgb")
+        assert (found.rainy, found.gain, found.worst_gain) == (math.inf, -math.inf, -math.inf)
+        assert found.mean == pytest.approx(found.worst, abs=1)
+
+    def test_table_shows_no_gain(self):
+        lines = table([self.scored(0.1)]).splitlines()
+        assert lines[1].split()[-1] == "inf"
+        assert "(" not in lines[2].split("±")[1]
+
+    def test_json_knows_no_infinity(self):
+        results = [self.scored(0.1), self.scored(0.0)]
+        text = evaluation.to_json(results)
+        assert "Infinity" not in text
+        assert "NaN" not in text
+        assert evaluation.from_json(text) == results
+        assert results[0].card()["psnr_rgb"]["rainy"] is None
 
 
 class TestDatasets:
     def test_names(self):
         kinds = list(holdout.KINDS)
-        assert list(evaluation.DATASETS) == [
-            *(f"holdout-{k}" for k in kinds), *(f"skimage-{k}" for k in kinds), "rain100l"
-        ]  # fmt: skip
+        expected = {f"{prefix}-{kind}" for prefix in ("holdout", "skimage") for kind in kinds}
+        assert set(evaluation.DATASETS) == expected | {"urban100-dry", "rain100l", "rain800"}
 
     def test_skimage_needs_no_folder(self):
         found = dataset("skimage-light")
         assert found.names == list(holdout.SKIMAGE)
         assert found.checksum() == holdout.CHECKSUMS["light", "skimage"]
 
-    @pytest.mark.parametrize("name", ["rain100l", "holdout-light"])
+    @pytest.mark.parametrize("name", ["rain100l", "rain800", "holdout-light", "urban100-dry"])
     def test_others_say_what_they_need(self, name):
         with pytest.raises(DataError, match="needs the folder that holds"):
             dataset(name)
+
+    def test_rain800_is_none_of_the_training_pairs(self, derain_data):
+        found = dataset("rain800", derain_data)
+        trained = (derain_data / "splits" / "rain800_train.txt").read_text().split()
+        assert len(found) == 56
+        assert not {f"{name}.jpg" for name in found.names} & set(trained)
 
     def test_a_folder_of_pairs(self, tmp_path):
         for name in ("rain", "clean"):
@@ -383,5 +416,5 @@ class TestCommand:
     def test_without_data_the_sets_that_need_none(self, command, shipped, monkeypatch):
         monkeypatch.delenv("DERAIN_DATA", raising=False)
         assert command.parse([]).weights == ["small"]
-        assert command.parse([]).sets == ["skimage-light", "skimage-heavy", "skimage-veil"]
+        assert command.parse([]).sets == [f"skimage-{kind}" for kind in holdout.KINDS]
         assert command.parse(["--data", "somewhere"]).sets == list(evaluation.DATASETS)

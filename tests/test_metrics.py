@@ -274,7 +274,7 @@ class TestShrink:
 
 class TestProtocols:
     def test_each_names_itself_and_says_who_uses_it(self):
-        assert list(PROTOCOLS) == ["rgb", "y", "y-down", "y8"]
+        assert list(PROTOCOLS) == ["rgb", "rgb8", "y", "y-down", "y8"]
         for name, protocol in PROTOCOLS.items():
             assert protocol.name == name
             assert protocol.about.endswith(".")
@@ -320,7 +320,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("measure", [psnr, ssim])
     def test_unknown_protocol(self, measure):
-        with pytest.raises(DerainError, match="choose from rgb, y, y-down, y8"):
+        with pytest.raises(DerainError, match="choose from rgb, rgb8, y, y-down, y8"):
             measure(grey(0.5), grey(0.5), "yuv")
 
     def test_image_smaller_than_the_window(self):

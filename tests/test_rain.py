@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from derainlib import rain
+from derainlib import rain, streaks
 from derainlib.errors import DerainError
 from derainlib.rain import (
     DIRECTIONS,
+    FROM_FILES,
     MIXES,
     PRESETS,
     STREETS,
@@ -27,7 +28,12 @@ from derainlib.rain import (
     veil,
 )
 
-NAMES = [*PRESETS, *MIXES, *STREETS]
+NAMES = [*PRESETS, *MIXES, *STREETS, *FROM_FILES]
+LAYERS = [
+    streaks.layer(rain.draw(style, (90, 120), [generator(9, 0, i)]).clamp(0, 1)[0].expand(3, -1, -1))
+    for i, style in enumerate(("light", "light", "dense"))
+]
+"""Stand-ins for rain layers from files: two sparse, one dense."""
 RADII = {"small": {0.2}, "medium": {0.4, 0.6}, "large": {0.8, 1.0}}  # of PHPNet's streets
 ALIKE = RainStyle(  # as little chance as possible, so that the shape of a streak can be measured
     angle=(0.0, 0.0),
@@ -162,18 +168,18 @@ class TestDraws:
     @pytest.mark.parametrize("name", NAMES)
     def test_batch_is_the_sum_of_its_images(self, name):
         clean = torch.rand(6, 3, 48, 64, generator=generator(5))
-        together = add_rain(clean, name, generators(6))
-        backwards = add_rain(clean.flip(0), name, generators(6)[::-1])
+        together = add_rain(clean, name, generators(6), LAYERS)
+        backwards = add_rain(clean.flip(0), name, generators(6)[::-1], LAYERS)
         for i, g in enumerate(generators(6)):
-            alone = add_rain(clean[i : i + 1], name, [g])
+            alone = add_rain(clean[i : i + 1], name, [g], LAYERS)
             for part in ("rainy", "drawn", "location"):
                 assert torch.equal(getattr(together, part)[i], getattr(alone, part)[0]), part
                 assert torch.equal(getattr(backwards, part)[5 - i], getattr(alone, part)[0]), part
 
     @pytest.mark.parametrize("name", NAMES)
     def test_precisions_agree(self, name):
-        single = draw(name, (64, 80), generators(4))
-        double = draw(name, (64, 80), generators(4), dtype=torch.float64)
+        single = draw(name, (64, 80), generators(4), layers=LAYERS)
+        double = draw(name, (64, 80), generators(4), dtype=torch.float64, layers=LAYERS)
         assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
         torch.testing.assert_close(single.double(), double, atol=2e-4, rtol=1e-4)
 

@@ -1,20 +1,24 @@
 """The hold-out: rainy photographs fixed once for all networks, so that scores of different days compare.
 
-Three kinds of rain on two sets of photographs. Nothing in it may move: the photographs are listed by name,
-the rain's style is written out in numbers (tuning `derainlib.rain.PRESETS` does not reach it), the seeds are
+Six kinds of rain on two sets of photographs, and none on three. Nothing in it may move: the photographs are listed by
+name, the rain's style is written out in numbers (tuning `derainlib.rain.PRESETS` does not reach it), the seeds are
 kept from training, the rendering is done in float64 and rounded to 8 bits. A checksum over all bytes stands
 in the code; pixels that differ are refused, because scores on them would not compare.
 
-| kind  | the rainy input, PSNR on RGB | rain                                                      |
-|-------|------------------------------|-----------------------------------------------------------|
-| light | 26.5 ± 1 dB                  | thin soft streaks of one direction, as in Rain100L        |
-| heavy | 13 ± 1.5 dB                  | dense long flat streaks, as in RainTrainH and Rain100H    |
-| veil  | 15 ± 1.5 dB                  | streaks in a mist that thickens with distance             |
+| kind       | the rainy input, PSNR on RGB | rain                                                            |
+|------------|------------------------------|-----------------------------------------------------------------|
+| light      | 26.5 ± 1 dB                  | thin soft streaks of one direction, as in Rain100L              |
+| heavy      | 13 ± 1.5 dB                  | dense long flat streaks, as in RainTrainH and Rain100H          |
+| veil       | 15 ± 1.5 dB                  | streaks in a mist that thickens with distance                   |
+| side-light | as light                     | the pairs of light, turned by 90°: a portrait that lies         |
+| side-heavy | as heavy                     | the pairs of heavy, turned likewise                             |
+| wide       | 21.5 ± 1.5 dB                | broad soft streaks out of focus, as in QSNet's Test-III         |
+| dry        | infinite                     | none: what is scored is the damage that the network does itself |
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,6 +37,8 @@ class Kind:
 
     style: RainStyle
     seed: int
+    turned: bool = False
+    """Whether the pairs are turned by 90°, to the left."""
 
 
 KINDS: dict[str, Kind] = {
@@ -95,7 +101,28 @@ KINDS: dict[str, Kind] = {
         ),
         seed=HOLDOUT_SEEDS[2],
     ),
+    "wide": Kind(
+        RainStyle(
+            method="drawn",
+            angle=(-30.0, 30.0),
+            directions=1,
+            spread=4.0,
+            density=(6.0, 30.0),
+            bundle=1,
+            length=(40.0, 140.0),
+            width=(5.0, 14.0),
+            brightness=(0.12, 0.4),
+            depth=0.3,
+            edge=(0.8, 1.0),
+            taper=(0.6, 1.0),
+            blur=(1.0, 3.0),
+            composition="additive",
+        ),
+        seed=HOLDOUT_SEEDS[3],
+    ),
+    "dry": Kind(RainStyle(density=(0.0, 0.0)), seed=HOLDOUT_SEEDS[4]),
 }
+KINDS |= {f"side-{name}": replace(KINDS[name], turned=True) for name in ("light", "heavy")}
 
 # Of BSDS500's test part, and in none of: the training photographs, Rain800's training pairs, Rain100L.
 BSDS500 = (
@@ -112,7 +139,18 @@ SKIMAGE = {
     "stereo_motorcycle": (100, 130, 360, 480),
 }
 
-SOURCES = {"bsds500": BSDS500, "skimage": tuple(SKIMAGE)}
+# Urban100's buildings that do not train: repeated thin lines, which a network easily takes for rain.
+URBAN100 = (
+    "img_003", "img_008", "img_013", "img_018", "img_023", "img_028", "img_033", "img_038", "img_043", "img_048",
+    "img_053", "img_058", "img_063", "img_068", "img_073", "img_078", "img_083", "img_088", "img_093", "img_098",
+)  # fmt: skip
+
+SOURCES = {"bsds500": BSDS500, "skimage": tuple(SKIMAGE), "urban100": URBAN100}
+FULL = ("bsds500", "skimage")
+"""Sources that every kind of rain falls on; on the others only the network's own damage is measured, "dry"."""
+
+SETS = [(kind, source) for kind in KINDS for source in SOURCES if source in FULL or kind == "dry"]
+"""The kind and source of every hold-out."""
 
 # What `render(kind, source, folder).checksum()` was on the day the hold-out was fixed.
 CHECKSUMS = {
@@ -122,6 +160,15 @@ CHECKSUMS = {
     ("heavy", "skimage"): "d3d608fe3692ccd99ae0200d7c261d8a1f72e5644dc018b6e06ef57a5b44e617",
     ("veil", "bsds500"): "2abc748849e65821153fac67bfcb08d1c8c25f70f6bb5a8ab1eebf3bf14bb258",
     ("veil", "skimage"): "b28320927be8013cb3e4921d767e4fe3b0d15bc9af9f71844de5493d7c0f2000",
+    ("wide", "bsds500"): "dd9d7961d1de3a77ed2a6d652ecfe2e3808e2ba5d220fbb1e8a9d50fc726df49",
+    ("wide", "skimage"): "a5bc07c6b2cd6522435dc0f9a11175fa070718eefe008de8b1318c0871e924de",
+    ("dry", "bsds500"): "a62cd60c7a12dd3b23477c39a373a8bed25642db38a900795a14d138674c6a4b",
+    ("dry", "skimage"): "1ea4daaba727f33dfcf18ef32cd8852b9e139e190bcb9bb84029a236af2535ea",
+    ("dry", "urban100"): "0191ca296654bf5ebf18bdb14b1a304832b5cf646006e4630fd495a710be6386",
+    ("side-light", "bsds500"): "e97e7b025bc64d7746a43ff803005f8544164a3cd7c83a6fbf76e7bdcc0256d9",
+    ("side-light", "skimage"): "1f24f8a417363388fbbbb84f64f7d8dd07b0d948a014b97c27b34bb7f7e769ef",
+    ("side-heavy", "bsds500"): "1d0b93f070e60525b69b2257d3ecc1d28919dc10743b4ff769caa88b75497d29",
+    ("side-heavy", "skimage"): "b43379ca62e37b39431a462129787ec8813acd969ddc60aaffc1f266fa1e6af4",
 }
 
 
@@ -161,9 +208,10 @@ def holdout(kind: str, source: str = "bsds500", folder: str | Path | None = None
     """The fixed test pairs of a kind of rain.
 
     Args:
-        kind: "light", "heavy" or "veil".
-        source: whose photographs: "bsds500" (20 of them) or "skimage" (5, for people without data).
-        folder: the folder that holds bsds500/; "skimage" needs none.
+        kind: one of `KINDS`.
+        source: whose photographs: "bsds500" (20 of them) or "skimage" (5, for people without data); for "dry" also
+            "urban100" (20).
+        folder: the folder that holds bsds500/ and urban100/; "skimage" needs none.
 
     Returns:
         The pairs; they are what they were when the checksums were written.
@@ -187,8 +235,10 @@ def render(kind: str, source: str, folder: str | Path | None = None) -> Holdout:
         raise DataError(f"no hold-out is called {kind!r}; there are {', '.join(KINDS)}")
     if source not in SOURCES:
         raise DataError(f"no source of photographs is called {source!r}; there are {', '.join(SOURCES)}")
+    if (kind, source) not in SETS:
+        raise DataError(f"it never rains on {source} in the hold-out; its only kind is 'dry'")
     names = SOURCES[source]
-    photographs = [_bsds500(folder, name) if source == "bsds500" else _skimage(name) for name in names]
+    photographs = [_skimage(name) if source == "skimage" else _stored(source, folder, name) for name in names]
     epoch = list(SOURCES).index(source)
     return Holdout(names, [_rain(KINDS[kind], photo, epoch, i) for i, photo in enumerate(photographs)])
 
@@ -196,16 +246,18 @@ def render(kind: str, source: str, folder: str | Path | None = None) -> Holdout:
 def _rain(kind: Kind, clean: Tensor, epoch: int, index: int) -> tuple[Tensor, Tensor]:
     """Rainy and clean pixels, (3, H, W) uint8 each."""
     pair = add_rain(clean[None].double() / 255, kind.style, [generator(kind.seed, epoch, index)])
-    return _bytes(pair.rainy[0]), clean
+    sides = _bytes(pair.rainy[0]), clean
+    return tuple(side.rot90(1, (1, 2)) for side in sides) if kind.turned else sides
 
 
-def _bsds500(folder: str | Path | None, name: str) -> Tensor:
+def _stored(source: str, folder: str | Path | None, name: str) -> Tensor:
     """A photograph as (3, H, W) uint8."""
+    inside = {"bsds500": "bsds500/test", "urban100": "urban100"}[source]
     if folder is None:
-        raise DataError("this hold-out needs the folder that holds bsds500/; without data, use the source 'skimage'")
-    path = Path(folder) / "bsds500" / "test" / f"{name}.jpg"
+        raise DataError(f"this hold-out needs the folder that holds {source}/; without data, use the source 'skimage'")
+    path = Path(folder) / inside / f"{name}.jpg"
     if not path.is_file():
-        raise DataError(f"{path} is missing; the hold-out needs BSDS500's test photographs in bsds500/test")
+        raise DataError(f"{path} is missing; the hold-out needs test photographs of {source} in {inside}")
     return _bytes(images.read(path))
 
 

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
-from derainlib import images, rain
+from derainlib import images, rain, streaks
 from derainlib.data import pairs, scenes
 from derainlib.data.scenes import Scene
 from derainlib.errors import DataError
 from derainlib.layers import IGNORED, Pair
+from derainlib.streaks import Layer
 
 STREETS = range(16)
 TEXTURES = ("camera", "brick", "grass", "gravel")
@@ -42,7 +43,9 @@ class Sources(NamedTuple):
     pairs: Sequence[Pair]
     """Rainy/clean pairs of one image each."""
     note: str
-    """A sentence on both, for the weights' card."""
+    """A sentence on all of them, for the weights' card."""
+    layers: Sequence[Layer] = ()
+    """Rain layers from files, for rain that is laid on the photographs."""
 
 
 def gather(
@@ -52,6 +55,8 @@ def gather(
     pairs_list: str | Path | None = None,
     rain_style: str = "mixed",
     scenes_dir: str | Path | None = None,
+    streaks_dir: str | Path | None = None,
+    streaks_list: str | Path | None = None,
 ) -> Sources:
     """Training data from folders; without any, drawn streets with labels and scikit-image's textures stand in.
 
@@ -65,17 +70,26 @@ def gather(
         pairs_list: text file that names the pairs to use, one a line.
         rain_style: the rain that will be laid on the photographs; only named in the note.
         scenes_dir: folder of labelled scenes, in any layout that `derainlib.data.scenes` reads.
+        streaks_dir: folder of rain layers, streaks on black, for rain of the method "layers".
+        streaks_list: text file that names the layers to use, one a line.
 
     Raises:
-        DataError: a list without its folder, or a folder that does not fit.
+        DataError: a list without its folder, a folder that does not fit, or rain that wants layers without any.
     """
-    for given, folder, name in ((clean_list, clean_dir, "clean"), (pairs_list, pairs_dir, "pairs")):
+    for given, folder, name in (
+        (clean_list, clean_dir, "clean"),
+        (pairs_list, pairs_dir, "pairs"),
+        (streaks_list, streaks_dir, "streaks"),
+    ):
         if given and not folder:
             raise DataError(f"{name}_list names files of {name}_dir; give that folder too")
+    if rain.wants_layers(rain_style) and not streaks_dir:
+        raise DataError(f"{rain_style} rain is laid on from files: give streaks_dir, a folder of rain layers")
+    layers = rain_layers(streaks_dir, streaks_list) if streaks_dir else []
+    notes = [_described(len(layers), "rain layers", streaks_dir, streaks_list)] if layers else []
     if not clean_dir and not pairs_dir and not scenes_dir:
         note = f"stand-ins: {len(STREETS)} drawn streets and scikit-image's {', '.join(TEXTURES)}, {rain_style} rain"
-        return Sources(stand_ins(), (), note)
-    notes = []
+        return Sources(stand_ins(), (), "; ".join([note, *notes]), layers)
     clean = pairs.photographs(clean_dir, clean_list) if clean_dir else []
     if clean:
         notes.append(f"{_described(len(clean), 'clean photographs', clean_dir, clean_list)} with {rain_style} rain")
@@ -88,11 +102,25 @@ def gather(
     folder = pairs.read(pairs_dir, split=pairs_list) if pairs_dir else ()
     if folder:
         notes.append(_described(len(folder), "rainy/clean pairs", pairs_dir, pairs_list))
-    return Sources(clean, folder, "; ".join(notes))
+    return Sources(clean, folder, "; ".join(notes), layers)
 
 
 def _described(count: int, what: str, folder: str | Path, listed: str | Path | None) -> str:
     return f"{count} {what} of {Path(folder).name}" + (f" ({Path(listed).name})" if listed else "")
+
+
+def rain_layers(folder: str | Path, listed: str | Path | None = None) -> list[Layer]:
+    """The rain layers in a folder and the folders in it, sorted by name.
+
+    Args:
+        folder: pictures of streaks on black.
+        listed: text file that names those to use, one a line.
+
+    Raises:
+        DataError: no pictures, a name that is not there, or a picture without any rain.
+        ImageError: a file that cannot be read.
+    """
+    return [streaks.layer(images.read(path), path) for path in pairs.photographs(folder, listed)]
 
 
 def stand_ins() -> list[Scene | Tensor]:
@@ -112,7 +140,8 @@ class Samples(Dataset):
 
     In each epoch every clean photograph is visited once; a share `paired` of the visits goes to a pair drawn at random
     instead. Without photographs an epoch visits every pair once. Samples are cropped and mirrored; labelled scenes are
-    also scaled and turned before it rains (`scenes.draw_view`), unless they say otherwise.
+    also scaled and turned before it rains (`scenes.draw_view`), unless they say otherwise. A share `turned` of all
+    samples is turned when the rain has fallen, by 90, 180 or 270 degrees: people turn their cameras.
 
     A batch has labels, (N, P, P) int64, if one of its samples has.
 
@@ -122,6 +151,8 @@ class Samples(Dataset):
         style: preset or mix of `derainlib.rain` for the clean photographs.
         paired: share of pairs where there are photographs too.
         seed: of the training.
+        layers: rain layers from files, for styles that lay them on.
+        turned: share of samples that are turned.
         memory: bytes that hold decoded images, shared out to the workers. They are filled once: where an epoch does not
             fit, what was read first stays, and the rest is read from its files at each visit.
 
@@ -138,6 +169,9 @@ class Samples(Dataset):
         paired: float = 0.25,
         seed: int = 0,
         memory: int = MEMORY,
+        *,
+        layers: Sequence[Layer] = (),
+        turned: float = 0.0,
     ):
         if not len(clean) and not len(pairs):
             raise DataError("no training data: give clean photographs, rainy/clean pairs, or both")
@@ -145,7 +179,7 @@ class Samples(Dataset):
             raise DataError(f"seed {seed} belongs to the hold-out; train with a seed outside {HOLDOUT_SEEDS}")
         self.clean, self.pairs = list(clean), pairs
         self.patch, self.style, self.seed = patch, style, seed
-        self.paired = paired if len(pairs) else 0.0
+        self.paired, self.turned, self.layers = paired if len(pairs) else 0.0, turned, layers
         self.memory, self._kept, self._size = memory, {}, 0
 
     def __len__(self) -> int:
@@ -162,8 +196,14 @@ class Samples(Dataset):
         rainy, clean = (torch.stack([c[side] for c in crops]).float().div_(255) for side in (0, 1))
         dry = [i for i, crop in enumerate(crops) if crop.rainy is crop.clean]
         if dry:
-            rainy[dry] = rain.add_rain(clean[dry], self.style, [generators[i] for i in dry]).rainy
-        return Pair(rainy, clean, labels=_together([crop.labels for crop in crops]))
+            rainy[dry] = rain.add_rain(clean[dry], self.style, [generators[i] for i in dry], self.layers).rainy
+        pair = Pair(rainy, clean, labels=_together([crop.labels for crop in crops]))
+        return _turned(pair, [self._turns(g) for g in generators]) if self.turned else pair
+
+    def _turns(self, generator: torch.Generator) -> int:
+        """By how many right angles a sample is turned."""
+        chance, which = torch.rand(2, generator=generator).tolist()
+        return 1 + int(3 * which) if chance < self.turned else 0
 
     def _crop(self, index: int, generator: torch.Generator) -> "_Crop":
         takes_pair = not self.clean or torch.rand((), generator=generator).item() < self.paired
@@ -227,6 +267,16 @@ def _together(labels: Sequence[Tensor | None]) -> Tensor | None:
         return None
     unknown = torch.full_like(known, IGNORED)
     return torch.stack([unknown if k is None else k for k in labels]).long()
+
+
+def _turned(pair: Pair, turns: Sequence[int]) -> Pair:
+    """The samples of a batch of square crops, each turned by so many right angles."""
+    return Pair(
+        *(
+            None if batch is None else torch.stack([x.rot90(k, (-2, -1)) for x, k in zip(batch, turns, strict=True)])
+            for batch in pair
+        )
+    )
 
 
 def _to_bytes(image: Tensor) -> Tensor:

@@ -289,3 +289,26 @@ def test_labels_of_the_shipped_set(derain_data):
     assert len(sources.clean) == 367
     assert batch.labels.shape == (10, 224, 224)
     assert set(batch.labels.unique().tolist()) <= {*range(11), scenes.IGNORED}
+
+
+class TestTurned:
+    """Samples turned by right angles, labels with them."""
+
+    def batch(self, turned: float, count: int = 60):
+        samples = Samples([a_scene(0)], patch=24, style="light", turned=turned)
+        return samples.__getitems__([(epoch, 0) for epoch in range(count)])
+
+    def test_each_is_one_of_the_three_turns(self):
+        upright, turned = self.batch(0.0), self.batch(1.0)
+        seen = []
+        for i in range(60):
+            (k,) = (k for k in (1, 2, 3) if torch.equal(upright.rainy[i].rot90(k, (1, 2)), turned.rainy[i]))
+            assert torch.equal(upright.clean[i].rot90(k, (1, 2)), turned.clean[i])
+            assert torch.equal(upright.labels[i].rot90(k, (0, 1)), turned.labels[i])
+            seen.append(k)
+        assert all(10 <= seen.count(k) <= 30 for k in (1, 2, 3))
+
+    def test_share(self):
+        upright, some = self.batch(0.0, 200), self.batch(0.3, 200)
+        turned = sum(not torch.equal(a, b) for a, b in zip(upright.rainy, some.rainy, strict=True))
+        assert 35 <= turned <= 85
