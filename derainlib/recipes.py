@@ -118,6 +118,9 @@ class Recipe:
     """Schedule "plateau": smallest learning rate."""
     clip: float = 0.0
     """Largest norm of the gradient; 0 leaves it alone, as the papers do."""
+    ema: float = 0.0
+    """Decay of a moving average of the weights, which is then validated and kept in their place: about the last
+    1 / (1 − ema) steps are averaged, 1,000 with 0.999, fewer at the start (`derainlib.training.averaged`). 0: none."""
     precision: str = "no"
     """"no" (float32), "bf16" or "fp16" mixed precision."""
     seed: int = 0
@@ -165,6 +168,8 @@ class Recipe:
             self._refuse(f"patch must be at least 16 pixels, not {self.patch}")
         if not 0 <= self.paired <= 1:
             self._refuse(f"paired is a share between 0 and 1, not {self.paired}")
+        if not 0 <= self.ema < 1:
+            self._refuse(f"ema is 0 or a decay below 1, such as 0.999; got {self.ema}")
         if self.lr <= 0 or self.gamma <= 0 or self.clip < 0:
             self._refuse(
                 f"lr and gamma must be positive and clip not negative; got {self.lr}, {self.gamma}, {self.clip}"

@@ -12,6 +12,8 @@ precision; the loop itself stays visible here. A run leaves a folder:
     best.safetensors/.json  the weights with the best validation PSNR (segmenters: mIoU), with their card
     last.safetensors/.json  the final weights
 
+With a recipe's `ema`, validation and both files have the average of the weights in their place.
+
 A checkpoint is written to a temporary folder, synced and renamed, so a run killed at any moment goes on from a whole
 one. It then ends with the same weights as an uninterrupted run, since every draw depends on (seed, epoch, index) alone.
 """
@@ -26,6 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from derainlib import files, metrics, recipes
@@ -105,6 +109,30 @@ class Plateau:
         """Goes on from a checkpoint."""
         self.losses = state["losses"]
         self.scheduler.load_state_dict(state["scheduler"])
+
+
+def averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """A copy of a network that holds the moving average of its weights: average ← d · average + (1 − d) · weights.
+
+    The first update copies the weights, so the random start has no part in it. After n updates d is the smaller of
+    `decay` and (1 + n) / (10 + n): until the average spans as many steps as it may, it spans about a ninth of those
+    done, and so forgets the first of them. Buffers with fractions (the statistics of normalisations) are averaged too;
+    counts are copied.
+
+    Args:
+        network: what `update_parameters` will be called with after each step.
+        decay: d in the long run; 1 / (1 − d) steps are then averaged.
+    """
+
+    def update(average: list[Tensor], current: list[Tensor], count: Tensor):
+        if average[0].is_floating_point():
+            done = int(count)
+            get_ema_multi_avg_fn(min(decay, (1 + done) / (10 + done)))(average, current, count)
+        else:
+            for copy, original in zip(average, current, strict=True):
+                copy.copy_(original)
+
+    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
 
 
 class _Progress:
@@ -206,7 +234,8 @@ class _Run:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             network = recipe.build_model()
-        network.to(memory_format=torch.channels_last)
+        network.to(self.accelerator.device, memory_format=torch.channels_last)
+        self.average = averaged(network, recipe.ema) if recipe.ema else None  # before accelerate wraps its `forward`
         self.loss = recipe.build_loss(network).to(self.accelerator.device)
         learned = _Learned(self.loss)
         self.network, self.optimizer = self.accelerator.prepare(
@@ -219,6 +248,8 @@ class _Run:
             self.accelerator.register_for_checkpointing(self.plateau)
         if learned.parameters:
             self.accelerator.register_for_checkpointing(learned)
+        if self.average:
+            self.accelerator.register_for_checkpointing(self.average)
         self.began = time.monotonic()
         self.history: list[Record] = []
 
@@ -282,6 +313,8 @@ class _Run:
             if not process.sync_gradients:
                 continue
             self.progress.step += 1
+            if self.average and not self.optimizer.step_was_skipped:
+                self.average.update_parameters(self._plain())
             record = {
                 "step": self.progress.step,
                 "epoch": self.progress.step * self.recipe.batch / len(self.samples),
@@ -341,9 +374,7 @@ class _Run:
         """Scores on the validation pairs; keeps the weights if none before were better by the recipe's criterion."""
         if not len(validation):
             return {}
-        self.network.eval()
         scores = {"psnr_rgb": self._beauty, "miou": self._reading}[self.recipe.criterion](validation)
-        self.network.train()
         if scores[self.recipe.criterion] > self.progress.best:
             self.progress.best = scores[self.recipe.criterion]
             self._save_weights("best", {f"validation_{name}": score for name, score in scores.items()})
@@ -377,11 +408,13 @@ class _Run:
 
     def _estimates(self, validation: Sequence[Pair]) -> Iterable[tuple[Pair, Layers]]:
         """This process's share of the pairs, and what the network makes of them."""
+        network = self._result().eval()
         for i in range(self.accelerator.process_index, len(validation), self.accelerator.num_processes):
             pair = validation[i].to(self.accelerator.device)
             with torch.inference_mode():
-                layers = self.network(pair.rainy)
+                layers = network(pair.rainy)
             yield pair, layers
+        network.train()
 
     def checkpoint(self):
         """Writes checkpoints/step-N whole or not at all, then drops the oldest.
@@ -433,7 +466,15 @@ class _Run:
             "wall_seconds": round(time.monotonic() - self.began),
             **scores,
         }
-        weights.save(self.accelerator.unwrap_model(self.network), self.folder / f"{name}.safetensors", card)
+        weights.save(self._result(), self.folder / f"{name}.safetensors", card)
+
+    def _plain(self) -> nn.Module:
+        """The network that is trained, without what spreads it over processes."""
+        return self.accelerator.unwrap_model(self.network)
+
+    def _result(self) -> nn.Module:
+        """The network that the training is for: the average, where there is one."""
+        return self.average.module if self.average else self._plain()
 
 
 def _scale_on_the_cpu(accelerator):
