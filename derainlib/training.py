@@ -4,6 +4,7 @@ Accelerate puts it on the devices there are (`accelerate launch` for several GPU
 precision; the loop itself stays visible here. A run leaves a folder:
 
     recipe.json             what was trained
+    start.sha256            where it started from weights, their checksum: it goes on only beside the same ones
     metrics.jsonl           a JSON object a step: epoch, lr, loss, each term (loss_<term>), its weight where a balance
                             moves it (weight_<term>), samples_per_second; with fp16 the scale of the gradients (it
                             halves where a step is skipped, since they were not finite); psnr_rgb, ssim_y when
@@ -231,6 +232,7 @@ class _Run:
         )
         _scale_on_the_cpu(self.accelerator)
         self.main = self.accelerator.is_main_process
+        self.start_sha256 = weights.header(recipe.start)["sha256"] if recipe.start else ""
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             network = recipe.build_model()
@@ -272,12 +274,20 @@ class _Run:
                 raise RecipeError(
                     f"{self.folder} holds a run of another recipe ({found.name}); choose another folder or delete it"
                 )
+        started = self.folder / "start.sha256"
+        if started.exists() and started.read_text().strip() != self.start_sha256:
+            raise RecipeError(
+                f"{self.recipe.start} holds other weights than those that the run in {self.folder} started from; "
+                "bring them back, or choose another folder"
+            )
         self.accelerator.wait_for_everyone()
         if self.main:
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             for left in (self.folder / "checkpoints").glob(".*"):
                 shutil.rmtree(left)
             files.write_atomically(path, self.recipe.to_json().encode())
+            if self.recipe.start:
+                files.write_atomically(started, f"{self.start_sha256}\n".encode())
         self.accelerator.wait_for_everyone()
 
     def _cut_history(self):
@@ -461,6 +471,7 @@ class _Run:
         card = {
             "recipe": json.loads(self.recipe.to_json()),
             "data": self.sources.note,
+            **({"start_sha256": self.start_sha256} if self.recipe.start else {}),
             "steps": self.progress.step,
             "hardware": _hardware(self.accelerator),
             "wall_seconds": round(time.monotonic() - self.began),
@@ -539,6 +550,8 @@ class Job:
     """The run's folder."""
     scale: str = "quick"
     """"full", "quick" or "tiny"."""
+    start: str = ""
+    """Weights to start from, a shipped name or a .safetensors file; empty for the recipe's."""
     data_dir: str = ""
     """Folder of rainy/clean pairs."""
     data_list: str = ""
@@ -578,7 +591,7 @@ class Job:
 
     def plan(self) -> tuple[Recipe, Sources]:
         """The recipe and the data, both checked."""
-        changes = self.changes | ({"steps": self.steps} if self.steps else {})
+        changes = self.changes | {name: getattr(self, name) for name in ("steps", "start") if getattr(self, name)}
         recipe = recipes.get(self.recipe, self.scale, **changes)
         sources = gather(self.clean_dir, self.clean_list, self.data_dir, self.data_list, recipe.rain, self.scenes_dir)
         return recipe, sources

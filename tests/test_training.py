@@ -443,6 +443,24 @@ def test_another_recipe_in_the_folder_is_refused(folder, tmp_path):
         training.train(tiny(lr=5e-4), gather(folder), tmp_path)
 
 
+def test_a_run_goes_on_only_beside_the_weights_that_it_started_from(uninterrupted, folder, tmp_path):
+    start, run = tmp_path / "start.safetensors", tmp_path / "run"
+    before = uninterrupted.last.read_bytes()
+    start.write_bytes(before)
+    recipe = recipes.get("srn", "tiny", start=str(start), patch=24)
+    assert recipe.options == {"stages": 1, "width": 8}
+    training.train(recipe, gather(folder), run, stop_after=2)
+    network = weights.load(start)
+    torch.nn.init.zeros_(next(network.parameters()))
+    weights.save(network, start, {})
+    with pytest.raises(RecipeError, match="holds other weights than those that the run"):
+        training.train(recipe, gather(folder), run)
+    start.write_bytes(before)
+    card = weights.card(training.train(recipe, gather(folder), run).last)
+    assert card["start_sha256"] == weights.header(uninterrupted.last)["sha256"]
+    assert "start_sha256" not in weights.card(uninterrupted.last)
+
+
 def test_an_exploding_loss_stops_with_a_reason(folder, tmp_path):
     with pytest.raises(RecipeError, match="lower lr"):
         training.train(tiny(lr=1e30, losses=(recipes.Loss("mse"),)), gather(folder), tmp_path)
