@@ -210,6 +210,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="name of the recipe; an unknown one lists them all")
     parser.add_argument("out_dir", help="the run's folder; a run in it goes on")
     _training_arguments(parser)
+    parser.add_argument("--start", default="", help="weights to start from, a shipped name or a .safetensors file")
     parser.add_argument("--workers", type=int, default=0, help="processes that make samples (%(default)s)")
 
 
@@ -218,7 +219,7 @@ def _train(args: argparse.Namespace) -> int:
 
     words = {name: value for name, value in vars(args).items() if name != "run"}
     result = Job.of(words | {"changes": dict(map(_change, args.changes))}).run(progress=sys.stderr.isatty())
-    print(f"{result.steps} steps in {result.seconds:.0f} s; the best weights are {result.best}")
+    print(f"{result.steps} steps in {result.seconds:.0f} s; the weights are {result.last}")
     return 0
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from derainlib import models
-from derainlib.errors import DerainError, RecipeError
+from derainlib.errors import DerainError, RecipeError, WeightsError
 from derainlib.losses import BALANCES, TERMS, Fixed, GradientBalanced
 from derainlib.models import weights
 from derainlib.rain import FROM_FILES, MIXES, PRESETS, STREETS
@@ -83,7 +83,8 @@ class Recipe:
     options: dict = field(default_factory=dict)
     """Options of the network that differ from its variant's, for example {"stages": 3}."""
     start: str = ""
-    """Weights to start from, a shipped name or a .safetensors file; empty for an untrained network."""
+    """Weights to start from, a shipped name or a .safetensors file; empty for an untrained network. `get` takes the
+    network's options from them where the recipe does not fix its own."""
     losses: tuple[Loss, ...] = (Loss("ssim"),)
     """The terms of the loss, added with their weights."""
     balance: str = "fixed"
@@ -121,6 +122,9 @@ class Recipe:
     """Schedule "plateau": smallest learning rate."""
     clip: float = 0.0
     """Largest norm of the gradient; 0 leaves it alone, as the papers do."""
+    ema: float = 0.0
+    """Decay of a moving average of the weights, which is then validated and kept in their place: about the last
+    1 / (1 − ema) steps are averaged, 1,000 with 0.999, fewer at the start (`derainlib.training.averaged`). 0: none."""
     precision: str = "no"
     """"no" (float32), "bf16" or "fp16" mixed precision."""
     seed: int = 0
@@ -128,9 +132,9 @@ class Recipe:
     validate_every: int = 1000
     """Steps between two scores on the validation pairs."""
     validation: int = 5
-    """Pairs of each hold-out that are scored then; scikit-image's hold-out has five."""
+    """Photographs, or pairs, that are kept out of the training to be scored then; at most a tenth of those given."""
     criterion: str = "psnr_rgb"
-    """The validation score that picks the best weights: "psnr_rgb", or "miou" for a segmenter."""
+    """What the validation scores: "psnr_rgb", or "miou" for a segmenter."""
     checkpoint_every: int = 500
     """Steps between two checkpoints."""
     samples_per_epoch: int = 18_810
@@ -169,6 +173,8 @@ class Recipe:
         for name in ("paired", "turned"):
             if not 0 <= getattr(self, name) <= 1:
                 self._refuse(f"{name} is a share between 0 and 1, not {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            self._refuse(f"ema is 0 or a decay below 1, such as 0.999; got {self.ema}")
         if self.lr <= 0 or self.gamma <= 0 or self.clip < 0:
             self._refuse(
                 f"lr and gamma must be positive and clip not negative; got {self.lr}, {self.gamma}, {self.clip}"
@@ -567,23 +573,38 @@ def get(name: str, scale: str = "full", **changes) -> Recipe:
 
     Raises:
         RecipeError: an unknown name, scale, field or value.
+        WeightsError: `start` is missing, damaged, or another network's.
     """
     if name not in RECIPES:
         raise RecipeError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
     if scale not in SCALES:
         raise RecipeError(f"scale must be one of {', '.join(SCALES)}; got {scale!r}")
     recipe = RECIPES[name]
-    return recipe.replace(**SCALES[scale] | _own(recipe, scale) | changes)
+    found = recipe.replace(**SCALES[scale] | _own(recipe, scale) | changes)
+    return _as_started(found, _fixed(recipe, scale) | changes.get("options", {})) if found.start else found
+
+
+def _as_started(recipe: Recipe, fixed: dict) -> Recipe:
+    """The recipe for the network that its `start` is of: the weights' options, but for those that are fixed."""
+    header = weights.header(recipe.start)
+    if header["model"] != recipe.model:
+        raise WeightsError(f"{recipe.start} holds weights of {header['model']}, not of {recipe.model}")
+    return recipe.replace(options=header["options"] | fixed)
+
+
+def _fixed(recipe: Recipe, scale: str) -> dict:
+    """The network's options that the recipe fixes, at this scale."""
+    if scale == "quick":  # what is clipped has no gradient; a short training wants it
+        return {key: value for key, value in recipe.options.items() if key != "clip"}
+    return recipe.options
 
 
 def _own(recipe: Recipe, scale: str) -> dict:
-    """What a scale changes for this recipe only: a network's stages, a segmenter's crops, files that are wanted."""
-    changes = {}
+    """What a scale changes for this recipe only: a network's options, a segmenter's crops, files that are wanted."""
+    changes = {"options": _fixed(recipe, scale)}
     build, _ = (models.VARIANTS | models.SEGMENTERS)[recipe.model]
     if scale in STAGES and "stages" in inspect.signature(build).parameters:
         changes["options"] = {"stages": STAGES[scale]} | recipe.options
-    if scale == "quick" and "clip" in recipe.options:  # what is clipped has no gradient; a short training wants it
-        changes["options"] = {key: value for key, value in recipe.options.items() if key != "clip"}
     if scale == "quick" and recipe.criterion == "miou":
         changes |= {"patch": 192, "paired": 0.0}
     if scale == "tiny":

@@ -4,13 +4,17 @@ Accelerate puts it on the devices there are (`accelerate launch` for several GPU
 precision; the loop itself stays visible here. A run leaves a folder:
 
     recipe.json             what was trained
+    start.sha256            where it started from weights, their checksum: it goes on only beside the same ones
     metrics.jsonl           a JSON object a step: epoch, lr, loss, each term (loss_<term>), its weight where a balance
                             moves it (weight_<term>), samples_per_second; with fp16 the scale of the gradients (it
                             halves where a step is skipped, since they were not finite); psnr_rgb, ssim_y when
                             validated (segmenters: miou, accuracy)
     checkpoints/step-N/     everything needed to go on; the newest two are kept
-    best.safetensors/.json  the weights with the best validation PSNR (segmenters: mIoU), with their card
-    last.safetensors/.json  the final weights
+    last.safetensors/.json  the final weights, with their card: what the training is for
+    best.safetensors/.json  the weights with the best validation PSNR (segmenters: mIoU), to look into
+
+No score chooses what it then judges: the final weights are shipped, and `Job` validates on photographs that it holds
+back from the training. With a recipe's `ema`, validation and both files have the average of the weights in their place.
 
 A checkpoint is written to a temporary folder, synced and renamed, so a run killed at any moment goes on from a whole
 one. It then ends with the same weights as an uninterrupted run, since every draw depends on (seed, epoch, index) alone.
@@ -26,11 +30,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from derainlib import files, metrics, recipes
-from derainlib.data import scenes
-from derainlib.data.holdout import holdout
+from derainlib.data import scenes, validation
 from derainlib.data.synthetic import Samples, Schedule, Sources, gather
 from derainlib.errors import DataError, RecipeError
 from derainlib.layers import Layers, Pair
@@ -42,8 +47,6 @@ LOG_SECONDS = 1.0
 """Progress is shown at most this often; metrics.jsonl has every step."""
 SMALLEST_SCALE = 2.0**-24
 """The scale of fp16's gradients at which a training gives up: forty steps in a row were skipped to come here."""
-VALIDATION_STREETS = 10**6
-"""First seed of the drawn streets that judge segmenters where no others are given; training draws none of them."""
 
 Record = dict[str, float]
 Observer = Callable[[Record], None]
@@ -59,10 +62,10 @@ class Result:
     """Steps done, those before a resume included."""
     seconds: float
     """Wall time, likewise."""
-    best: Path
-    """The weights with the best validation score; the final ones where there was no validation."""
     last: Path
-    """The final weights."""
+    """The final weights: the training's result."""
+    best: Path
+    """The weights with the best validation score, to look into; the final ones where there was no validation."""
     history: list[Record]
     """The lines of metrics.jsonl."""
 
@@ -105,6 +108,30 @@ class Plateau:
         """Goes on from a checkpoint."""
         self.losses = state["losses"]
         self.scheduler.load_state_dict(state["scheduler"])
+
+
+def averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """A copy of a network that holds the moving average of its weights: average ← d · average + (1 − d) · weights.
+
+    The first update copies the weights, so the random start has no part in it. After n updates d is the smaller of
+    `decay` and (1 + n) / (10 + n): until the average spans as many steps as it may, it spans about a ninth of those
+    done, and so forgets the first of them. Buffers with fractions (the statistics of normalisations) are averaged too;
+    counts are copied.
+
+    Args:
+        network: what `update_parameters` will be called with after each step.
+        decay: d in the long run; 1 / (1 − d) steps are then averaged.
+    """
+
+    def update(average: list[Tensor], current: list[Tensor], count: Tensor):
+        if average[0].is_floating_point():
+            done = int(count)
+            get_ema_multi_avg_fn(min(decay, (1 + done) / (10 + done)))(average, current, count)
+        else:
+            for copy, original in zip(average, current, strict=True):
+                copy.copy_(original)
+
+    return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
 
 
 class _Progress:
@@ -206,10 +233,12 @@ class _Run:
         )
         _scale_on_the_cpu(self.accelerator)
         self.main = self.accelerator.is_main_process
+        self.start_sha256 = weights.header(recipe.start)["sha256"] if recipe.start else ""
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             network = recipe.build_model()
-        network.to(memory_format=torch.channels_last)
+        network.to(self.accelerator.device, memory_format=torch.channels_last)
+        self.average = averaged(network, recipe.ema) if recipe.ema else None  # before accelerate wraps its `forward`
         self.loss = recipe.build_loss(network).to(self.accelerator.device)
         learned = _Learned(self.loss)
         self.network, self.optimizer = self.accelerator.prepare(
@@ -222,6 +251,8 @@ class _Run:
             self.accelerator.register_for_checkpointing(self.plateau)
         if learned.parameters:
             self.accelerator.register_for_checkpointing(learned)
+        if self.average:
+            self.accelerator.register_for_checkpointing(self.average)
         self.began = time.monotonic()
         self.history: list[Record] = []
 
@@ -244,12 +275,20 @@ class _Run:
                 raise RecipeError(
                     f"{self.folder} holds a run of another recipe ({found.name}); choose another folder or delete it"
                 )
+        started = self.folder / "start.sha256"
+        if started.exists() and started.read_text().strip() != self.start_sha256:
+            raise RecipeError(
+                f"{self.recipe.start} holds other weights than those that the run in {self.folder} started from; "
+                "bring them back, or choose another folder"
+            )
         self.accelerator.wait_for_everyone()
         if self.main:
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
             for left in (self.folder / "checkpoints").glob(".*"):
                 shutil.rmtree(left)
             files.write_atomically(path, self.recipe.to_json().encode())
+            if self.recipe.start:
+                files.write_atomically(started, f"{self.start_sha256}\n".encode())
         self.accelerator.wait_for_everyone()
 
     def _cut_history(self):
@@ -285,6 +324,8 @@ class _Run:
             if not process.sync_gradients:
                 continue
             self.progress.step += 1
+            if self.average and not self.optimizer.step_was_skipped:
+                self.average.update_parameters(self._plain())
             record = {
                 "step": self.progress.step,
                 "epoch": self.progress.step * self.recipe.batch / len(self.samples),
@@ -344,9 +385,7 @@ class _Run:
         """Scores on the validation pairs; keeps the weights if none before were better by the recipe's criterion."""
         if not len(validation):
             return {}
-        self.network.eval()
         scores = {"psnr_rgb": self._beauty, "miou": self._reading}[self.recipe.criterion](validation)
-        self.network.train()
         if scores[self.recipe.criterion] > self.progress.best:
             self.progress.best = scores[self.recipe.criterion]
             self._save_weights("best", {f"validation_{name}": score for name, score in scores.items()})
@@ -380,11 +419,13 @@ class _Run:
 
     def _estimates(self, validation: Sequence[Pair]) -> Iterable[tuple[Pair, Layers]]:
         """This process's share of the pairs, and what the network makes of them."""
+        network = self._result().eval()
         for i in range(self.accelerator.process_index, len(validation), self.accelerator.num_processes):
             pair = validation[i].to(self.accelerator.device)
             with torch.inference_mode():
-                layers = self.network(pair.rainy)
+                layers = network(pair.rainy)
             yield pair, layers
+        network.train()
 
     def checkpoint(self):
         """Writes checkpoints/step-N whole or not at all, then drops the oldest.
@@ -419,11 +460,13 @@ class _Run:
 
     def finish(self) -> Result:
         """Writes the final weights, and says where everything is."""
-        self._save_weights("last", {})
+        named = ("psnr_rgb", "ssim_y", "miou", "accuracy")
+        latest = self.history[-1] if self.history else {}
+        self._save_weights("last", {f"validation_{name}": latest[name] for name in named if name in latest})
         best = self.folder / "best.safetensors"
         last = self.folder / "last.safetensors"
         seconds = time.monotonic() - self.began
-        return Result(self.folder, self.progress.step, seconds, best if best.exists() else last, last, self.history)
+        return Result(self.folder, self.progress.step, seconds, last, best if best.exists() else last, self.history)
 
     def _save_weights(self, name: str, scores: Record):
         if not self.main:
@@ -431,12 +474,21 @@ class _Run:
         card = {
             "recipe": json.loads(self.recipe.to_json()),
             "data": self.sources.note,
+            **({"start_sha256": self.start_sha256} if self.recipe.start else {}),
             "steps": self.progress.step,
             "hardware": _hardware(self.accelerator),
             "wall_seconds": round(time.monotonic() - self.began),
             **scores,
         }
-        weights.save(self.accelerator.unwrap_model(self.network), self.folder / f"{name}.safetensors", card)
+        weights.save(self._result(), self.folder / f"{name}.safetensors", card)
+
+    def _plain(self) -> nn.Module:
+        """The network that is trained, without what spreads it over processes."""
+        return self.accelerator.unwrap_model(self.network)
+
+    def _result(self) -> nn.Module:
+        """The network that the training is for: the average, where there is one."""
+        return self.average.module if self.average else self._plain()
 
 
 def _scale_on_the_cpu(accelerator):
@@ -501,6 +553,8 @@ class Job:
     """The run's folder."""
     scale: str = "quick"
     """"full", "quick" or "tiny"."""
+    start: str = ""
+    """Weights to start from, a shipped name or a .safetensors file; empty for the recipe's."""
     data_dir: str = ""
     """Folder of rainy/clean pairs."""
     data_list: str = ""
@@ -544,7 +598,7 @@ class Job:
 
     def plan(self) -> tuple[Recipe, Sources]:
         """The recipe and the data, both checked."""
-        changes = self.changes | ({"steps": self.steps} if self.steps else {})
+        changes = self.changes | {name: getattr(self, name) for name in ("steps", "start") if getattr(self, name)}
         recipe = recipes.get(self.recipe, self.scale, **changes)
         sources = gather(
             self.clean_dir, self.clean_list, self.data_dir, self.data_list, recipe.rain, self.scenes_dir,
@@ -553,22 +607,32 @@ class Job:
         return recipe, sources
 
     def run(self, observers: Iterable[Observer] = (), progress: bool = False) -> Result:
-        """Trains, validating on the light and heavy hold-out of scikit-image's photographs; segmenters on streets.
+        """Trains, validating on what is held back of the data (`derainlib.data.validation`); segmenters on streets.
 
-        The streets are those of the folder's split "val", or drawn ones where it has none, in the rain of the training.
+        Where too little was given to hold any back, drawn streets judge. The streets of segmenters are those of the
+        folder's split "val", or drawn ones where it has none, in the rain of the training.
         """
         recipe, sources = self.plan()
+        sources, judged = self._hold_back(recipe, sources)
         return train(
-            recipe, sources, self.out_dir, validation=self._validation(recipe), workers=self.workers,
-            observers=observers, progress=progress,
+            recipe, sources, self.out_dir, validation=judged, workers=self.workers, observers=observers,
+            progress=progress,
         )  # fmt: skip
 
-    def _validation(self, recipe: Recipe) -> Sequence[Pair]:
-        if recipe.criterion == "psnr_rgb":
-            return [pair for kind in ("light", "heavy") for pair in holdout(kind, "skimage")[: recipe.validation]]
+    def _hold_back(self, recipe: Recipe, sources: Sources) -> tuple[Sources, Sequence[Pair]]:
+        """What is left to train on, and what judges."""
+        if recipe.criterion == "miou":
+            return sources, self._streets(recipe)
+        if self.clean_dir or self.data_dir or self.scenes_dir:
+            left, held = validation.hold_back(sources, recipe.validation)
+            if len(held):
+                return left, held
+        return sources, validation.streets(recipe.validation)
+
+    def _streets(self, recipe: Recipe) -> Sequence[Pair]:
         if self.scenes_dir and "val" in scenes.splits(self.scenes_dir):
             streets = scenes.read(self.scenes_dir, "val", scenes.CAMVID)
         else:
-            streets = scenes.drawn(range(VALIDATION_STREETS, VALIDATION_STREETS + recipe.validation))
+            streets = scenes.drawn(range(validation.STREETS, validation.STREETS + recipe.validation))
         apart = max(1, len(streets) // recipe.validation)  # neighbours in a video look alike
         return scenes.RainyScenes(streets[::apart][: recipe.validation], recipe.rain)

@@ -270,7 +270,21 @@ class TestTrain:
         assert cli.main(words) == 0
         assert cli.main(words) == 0  # the run is there already, nothing is left to do
         assert capsys.readouterr().out.count("2 steps in") == 2
-        assert weights.load("run/best.safetensors").options == {"stages": 1, "width": 6}
+        assert weights.load("run/last.safetensors").options == {"stages": 1, "width": 6}
+
+    def test_fine_tunes_on_pairs(self, capsys):
+        """The network is that of the weights, whatever the scale would make of it."""
+        for side in ("rain", "clean"):
+            os.makedirs(f"mine/{side}")
+            Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(
+                f"mine/{side}/a.png"
+            )
+        words = "train srn run --start tiny.safetensors --data-dir mine --steps 1 --set patch=24"
+        assert cli.main(words.split()) == 0
+        assert weights.load("run/last.safetensors").options == {"stages": 1, "width": 6}
+        card = weights.card("run/last.safetensors")
+        assert card["start_sha256"] == weights.header("tiny.safetensors")["sha256"]
+        assert card["recipe"]["batch"] == 8
 
     def test_labelled_scenes_are_handed_on(self, capsys):
         assert "missing" in fails(capsys, "train", "srn", "run", "--scale", "tiny", "--scenes-dir", "missing")
@@ -283,6 +297,8 @@ class TestTrain:
             (["srn", "run", "--set", "batch"], "FIELD=VALUE"),
             (["srn", "run", "--set", "batch=many"], "batch must be int"),
             (["srn", "run", "--data-dir", "missing"], "missing"),
+            (["brn", "run", "--start", "tiny.safetensors"], "holds weights of srn, not of brn"),
+            (["srn", "run", "--start", "nosuch"], "no shipped weights are called 'nosuch'"),
             (["srn", "run", "--clean-list", "some.txt"], "give that folder too"),
         ],
     )

@@ -292,6 +292,7 @@ def test_cosine_ends_near_zero():
         ({"schedule": "plateau", "gamma": 1.0}, "below 1"),
         ({"schedule": "plateau", "min_lr": 0.1}, "between 0 and lr"),
         ({"schedule": "plateau", "min_lr": -0.1}, "between 0 and lr"),
+        ({"ema": 1.0}, "ema is 0 or a decay below 1"),
         ({"window": 0}, "window must be at least 1"),
         ({"patience": 0}, "patience must be at least 1"),
         ({"precision": "int8"}, "precision must be one of"),
@@ -357,3 +358,48 @@ def test_a_recipe_starts_from_weights(tmp_path):
         changes = options if "model" in options else {"options": options}
         with pytest.raises(WeightsError, match=message):
             recipes.get("srn", start=str(tmp_path / "trained.safetensors"), **changes).build_model()
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "changes", "options"),
+    [
+        ("brn", "quick", {}, {"stages": 2, "width": 6}),
+        ("brn", "full", {}, {"stages": 2, "width": 6}),
+        ("brn", "tiny", {}, {"stages": 2, "width": 6}),
+        ("brn/T5", "quick", {}, {"stages": 5, "width": 6}),
+        ("brn/T5", "quick", {"options": {"stages": 3}}, {"stages": 3, "width": 6}),
+    ],
+)
+def test_the_network_is_that_of_the_start_where_the_recipe_leaves_it_open(tmp_path, name, scale, changes, options):
+    from derainlib.models import create, weights
+
+    path = tmp_path / "trained.safetensors"
+    weights.save(create("brn", stages=2, width=6), path, {})
+    recipe = recipes.get(name, scale, start=str(path), **changes)
+    assert recipe.options == options
+    assert recipe.build_model().stages == options["stages"]
+
+
+@pytest.mark.parametrize("name", ["srn", "brn"])
+def test_the_shipped_weights_keep_their_stages(name):
+    from derainlib.models import weights
+
+    trained = weights.load(name)
+    started = recipes.get(name, "quick", start=name).build_model()
+    assert started.stages == trained.stages
+    assert all((a == b).all() for a, b in zip(started.parameters(), trained.parameters(), strict=True))
+
+
+def test_a_start_of_another_network_is_refused_before_its_options_are():
+    from derainlib.errors import WeightsError
+
+    with pytest.raises(WeightsError, match="srn holds weights of srn, not of qsnet"):
+        recipes.get("qsnet", "quick", start="srn")
+
+
+def test_recipes_written_before_a_field_was_there_are_read():
+    import json
+
+    recipe = recipes.get("srn", "quick")
+    values = {name: value for name, value in json.loads(recipe.to_json()).items() if name not in ("ema", "start")}
+    assert recipes.Recipe.from_json(json.dumps(values)) == recipe

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from derainlib import losses, recipes, training
-from derainlib.data import export, scenes
+from derainlib import losses, metrics, recipes, training
+from derainlib.data import export, scenes, validation
 from derainlib.data.synthetic import gather
 from derainlib.errors import DataError, RecipeError
 from derainlib.layers import Pair
@@ -30,6 +30,15 @@ def folder(tmp_path_factory) -> Path:
     for i in range(5):
         image = np.stack([np.sin(i + k + 3 * rows + 2 * columns * k) for k in range(3)], -1)
         Image.fromarray(np.uint8(127 + 100 * image)).save(path / f"{i}.png")
+    return path
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory) -> Path:
+    """Two drawn streets to train on and one to judge by, in CamVid's layout."""
+    path, drawn = tmp_path_factory.mktemp("streets"), scenes.drawn(range(3), (64, 80))
+    for split, part in (("train", drawn[:2]), ("val", drawn[2:])):
+        export.write(part, path / split, "none")
     return path
 
 
@@ -321,8 +330,76 @@ def test_gradients_that_never_fit_into_float16_stop_with_a_reason(folder, tmp_pa
         training.train(recipe, gather(folder), tmp_path)
 
 
+# --- the average of the weights --------------------------------------------------------------------------------------
+
+
+def after_each_step(recipe: recipes.Recipe, sources, run: Path) -> list[dict[str, torch.Tensor]]:
+    """The weights and buffers after each step, in float64."""
+    states = [parameters(training.train(recipe, sources, run, stop_after=n).last) for n in range(1, recipe.steps + 1)]
+    return [{name: value.double() for name, value in state.items()} for state in states]
+
+
+@pytest.mark.parametrize("network", ["srn", "espnet"])
+def test_the_average_is_the_one_by_hand(folder, streets, tmp_path, network):
+    """Also of a segmenter's statistics; of the counts of batches beside them the newest is kept."""
+    options = {"stages": 1, "width": 8} if network == "srn" else {"width": 8}
+    sources = gather(folder) if network == "srn" else gather(scenes_dir=streets)
+    recipe = recipes.get(network, "tiny", options=options, steps=6, patch=24, schedule="constant")
+    states = after_each_step(recipe, sources, tmp_path / "plain")
+    average = states[0]
+    for done, state in enumerate(states[1:], 1):
+        decay = min(0.3, (1 + done) / (10 + done))  # 2/11, 3/12, then 0.3
+        average = {name: decay * average[name] + (1 - decay) * value for name, value in state.items()}
+    found = parameters(training.train(recipe.replace(ema=0.3), sources, tmp_path / "average").last)
+    assert found.keys() == average.keys()
+    for name, value in found.items():
+        expected = average[name] if value.is_floating_point() else states[-1][name]
+        torch.testing.assert_close(value.double(), expected, rtol=1e-6, atol=1e-7)
+        if name.endswith("weight"):
+            assert (value - states[-1][name]).abs().max() > 1e-5, name
+
+
+def test_the_average_is_what_is_judged(folder, tmp_path):
+    clean = torch.rand(1, 3, 24, 24)
+    validation = [Pair((clean * 0.8 + 0.2), clean)]
+    recipe = tiny(ema=0.9, lr=1e-2, validate_every=6)
+    result = training.train(recipe, gather(folder), tmp_path, validation=validation)
+    with torch.inference_mode():
+        background = weights.load(result.last)(validation[0].rainy).background
+    score = metrics.psnr(background, clean, "rgb").item()
+    assert result.history[-1]["psnr_rgb"] == pytest.approx(score, abs=1e-3)
+    assert_same(result.best, result.last)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted_average(folder, tmp_path_factory) -> training.Result:
+    return training.train(balanced("uncertainty", ema=0.9), gather(folder), tmp_path_factory.mktemp("average"))
+
+
+@pytest.mark.parametrize("when", ["step", "save"])
+def test_killed_and_resumed_equals_uninterrupted_with_an_average(uninterrupted_average, folder, killed, tmp_path, when):
+    run, recipe = tmp_path / "run", balanced("uncertainty", ema=0.9)
+    killed(when, run, recipe)
+    assert_same(training.train(recipe, gather(folder), run).last, uninterrupted_average.last)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_an_average_of_half_precision_is_in_float32_and_leaves_out_skipped_steps(folder, tmp_path, precision):
+    recipe = half(precision=precision, ema=0.9)
+    result = training.train(recipe, gather(folder), tmp_path, stop_after=2)
+    start = initial(recipe)
+    for name, value in parameters(result.last).items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, start[name]) is (precision == "fp16"), name
+    (file,) = (tmp_path / "checkpoints").glob("*-00000002/custom_checkpoint_1.pkl")
+    assert torch.load(file)["n_averaged"] == (0 if precision == "fp16" else 2)
+
+
+# --- many processes --------------------------------------------------------------------------------------------------
+
 SHARED = {
     "plateau": plateau(),
+    "average": balanced("fixed", ema=0.9),
     "gradient": balanced("gradient"),
     "uncertainty": balanced("uncertainty"),
     "float16": half("uncertainty"),
@@ -366,6 +443,24 @@ def test_another_recipe_in_the_folder_is_refused(folder, tmp_path):
         training.train(tiny(lr=5e-4), gather(folder), tmp_path)
 
 
+def test_a_run_goes_on_only_beside_the_weights_that_it_started_from(uninterrupted, folder, tmp_path):
+    start, run = tmp_path / "start.safetensors", tmp_path / "run"
+    before = uninterrupted.last.read_bytes()
+    start.write_bytes(before)
+    recipe = recipes.get("srn", "tiny", start=str(start), patch=24)
+    assert recipe.options == {"stages": 1, "width": 8}
+    training.train(recipe, gather(folder), run, stop_after=2)
+    network = weights.load(start)
+    torch.nn.init.zeros_(next(network.parameters()))
+    weights.save(network, start, {})
+    with pytest.raises(RecipeError, match="holds other weights than those that the run"):
+        training.train(recipe, gather(folder), run)
+    start.write_bytes(before)
+    card = weights.card(training.train(recipe, gather(folder), run).last)
+    assert card["start_sha256"] == weights.header(uninterrupted.last)["sha256"]
+    assert "start_sha256" not in weights.card(uninterrupted.last)
+
+
 def test_an_exploding_loss_stops_with_a_reason(folder, tmp_path):
     with pytest.raises(RecipeError, match="lower lr"):
         training.train(tiny(lr=1e30, losses=(recipes.Loss("mse"),)), gather(folder), tmp_path)
@@ -405,16 +500,28 @@ def test_every_recipe_trains_at_its_tiny_scale(name, folder, tmp_path):
     assert np.isfinite(result.history[0]["loss"])
 
 
+def test_what_judges_is_held_back_from_the_training(folder, tmp_path):
+    """Five photographs are too few to spare one: drawn streets judge then; of ten, one is."""
+    changes = {"patch": 24, "options": {"stages": 1, "width": 8}}
+    job = training.Job("srn", str(tmp_path / "few"), "tiny", clean_dir=str(folder), changes=changes)
+    few = job.run()
+    assert "held back" not in weights.card(few.last)["data"]
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for i in range(10):
+        Image.open(folder / f"{i % 5}.png").save(photographs / f"{i}.png")
+    job = training.Job("srn", str(tmp_path / "ten"), "tiny", clean_dir=str(photographs), changes=changes)
+    ten = job.run()
+    card = weights.card(ten.last)
+    assert card["data"] == "10 clean photographs of photographs with mixed rain; 1 held back for validation"
+    assert ten.history[0]["epoch"] == pytest.approx(2 / 9)
+    with torch.inference_mode():
+        network, (_, held) = weights.load(ten.last), validation.hold_back(gather(photographs), 1)
+        scores = [metrics.psnr(network(pair.rainy).background, pair.clean, "rgb").item() for pair in held]
+    assert ten.history[-1]["psnr_rgb"] == card["validation_psnr_rgb"] == pytest.approx(np.mean(scores), abs=1e-3)
+
+
 # --- segmenters -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def streets(tmp_path_factory) -> Path:
-    """Two drawn streets to train on and one to judge by, in CamVid's layout."""
-    path, drawn = tmp_path_factory.mktemp("streets"), scenes.drawn(range(3), (64, 80))
-    for split, part in (("train", drawn[:2]), ("val", drawn[2:])):
-        export.write(part, path / split, "none")
-    return path
 
 
 def test_a_segmenter_learns_and_keeps_the_weights_with_the_best_miou(streets, tmp_path):

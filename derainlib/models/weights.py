@@ -98,6 +98,15 @@ def copy(name_or_path: str | Path, network: nn.Module) -> None:
         raise WeightsError(f"{name_or_path} does not fit this {network.name}: {_one_line(error)}") from None
 
 
+def header(name_or_path: str | Path) -> dict:
+    """What the file of weights itself tells: the network's name (model), its options, the tensors' checksum (sha256).
+
+    Raises:
+        WeightsError: unknown name, missing or damaged file.
+    """
+    return _read(_find(name_or_path))[0]
+
+
 def card(name_or_path: str | Path) -> dict:
     """What is remembered about weights: their data, steps, hardware, scores.
 
