@@ -1,6 +1,6 @@
 """How many rainy patches a second? Every preset, 100 x 100 pixels, on the CPU and, where there is one, on the GPU.
 
-    python benchmarks/rain_speed.py [--threads 1] [--batch 16] [--seconds 3]
+    python benchmarks/rain_speed.py [--threads 1] [--batch 16] [--seconds 3] [--streaks streaks]
 
 One thread by default, as in each worker of a data loader: two workers give twice the figures. Besides the wall clock it
 reports patches per second of processor time, which other programs on the machine hardly slow down. For comparison it
@@ -11,12 +11,14 @@ Results go to benchmarks/results/rain_speed.json.
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
-from derainlib.rain import MIXES, PRESETS, add_rain, generator
+from derainlib.data.synthetic import rain_layers
+from derainlib.rain import FROM_FILES, MIXES, PRESETS, add_rain, generator, wants_layers
+from derainlib.streaks import Layer
 
 RESULTS = Path(__file__).parent / "results" / "rain_speed.json"
 
@@ -39,13 +41,17 @@ def main():
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--batch", type=int, default=16, help="patches drawn together (default 16)")
     parser.add_argument("--seconds", type=float, default=3, help="time for each measurement (default 3)")
+    parser.add_argument("--streaks", help="folder of rain layers, for the rain that wants them")
     options = parser.parse_args()
+    layers = rain_layers(options.streaks) if options.streaks else []
+    names = [name for name in (*PRESETS, *FROM_FILES, *MIXES) if layers or not wants_layers(name)]
     torch.set_num_threads(options.threads)
-    result = {"torch": torch.__version__, **vars(options), "rates": {}}
+    facts = {name: value for name, value in vars(options).items() if name != "streaks"}
+    result = {"torch": torch.__version__, **facts, "layers": len(layers), "rates": {}}
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         clean = torch.rand(options.batch, 3, 100, 100, generator=generator(0)).to(device)
         noise, kernel = clean[:, :1], torch.rand(1, 1, 31, 31, generator=generator(1)).to(device)
-        work = {name: lambda call, name=name, clean=clean: rain(clean, name, call) for name in (*PRESETS, *MIXES)}
+        work = {name: lambda call, name=name, clean=clean: rain(clean, name, call, layers) for name in names}
         work["31 x 31 convolution"] = lambda call, x=noise, k=kernel: torch.conv2d(x, k, padding=15)
         for name, job in work.items():
             measured = rates(job, options.batch, options.seconds, device)
@@ -55,9 +61,9 @@ def main():
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def rain(clean: torch.Tensor, style: str, call: int):
+def rain(clean: torch.Tensor, style: str, call: int, layers: Sequence[Layer]):
     """A batch of rainy patches with draws of its own."""
-    return add_rain(clean, style, [generator(0, call, i) for i in range(len(clean))])
+    return add_rain(clean, style, [generator(0, call, i) for i in range(len(clean))], layers)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Does drawn rain look like the public sets'? Statistics of the presets, beside Rain100L's where it is at hand.
+"""Does our rain look like the public sets'? Statistics of the presets, beside Rain100L, RainTrainH and Rain800.
 
     python benchmarks/rain_statistics.py [--images 100]
 
-Rain100L is read from the folder that DERAIN_DATA names (rain100l/rain, rain100l/clean); its clean photographs then
-carry the drawn rain too, so that both are compared on the same scenes. Without it scikit-image's photographs do. The
-table holds averages over images; benchmarks/results/rain_statistics.json has the standard deviations too.
+The sets are read from the folder that DERAIN_DATA names: Rain100L's pairs, RainTrainH's rain layers (whose holes are
+left out), Rain800's training pairs. Rain100L's clean photographs then carry our rain too, so that both are compared on
+the same scenes, and the layers of the folder streaks/ those of the renderer "layers". Without the folder scikit-image's
+photographs are rained on. The table holds averages over images; benchmarks/results/rain_statistics.json has the
+standard deviations too.
 """
 
 import argparse
@@ -17,14 +19,21 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from derainlib import images, metrics
-from derainlib.rain import PRESETS, add_rain, generator
+from derainlib import metrics
+from derainlib.data import pairs
+from derainlib.data.synthetic import rain_layers
+from derainlib.rain import FROM_FILES, PRESETS, add_rain, generator
+from derainlib.streaks import Layer
 
 RESULTS = Path(__file__).parent / "results" / "rain_statistics.json"
 COLUMNS = {
     "psnr": "PSNR of the rainy image, dB (RGB)",
     "mean": "mean of R = rainy - clean, 0..255",
     "visible": "pixels with R > 8, %",
+    "dark": "pixels with R < -4, %",
+    "luma": "shift of the luma, 0..255",
+    "p10": "10th percentile of R",
+    "p50": "median of R",
     "p90": "90th percentile of R",
     "p99": "99th percentile of R",
     "p999": "99.9th percentile of R",
@@ -37,17 +46,28 @@ COLUMNS = {
 
 def statistics(rainy: torch.Tensor, clean: torch.Tensor) -> dict[str, float]:
     """The columns of the table for one pair, (3, H, W) in [0, 1]; R is what was really added, after clipping."""
-    layer = (rainy - clean).amax(0).numpy() * 255
+    layer = (rainy - clean).numpy() * 255
+    of_the_pair = {
+        "psnr": metrics.psnr(rainy[None], clean[None]).item(),
+        "luma": np.tensordot((0.299, 0.587, 0.114), layer, 1).mean().item(),
+    }
+    # The channel that changed most: in white places the others cannot grow, in grey rain all three are alike.
+    return of_the_pair | of_layer(np.take_along_axis(layer, np.abs(layer).argmax(0)[None], 0)[0])
+
+
+def of_layer(layer: np.ndarray, known: np.ndarray | None = None) -> dict[str, float]:
+    """The columns that need R alone, (H, W) in 0..255; of the pixels `known`, by default all."""
     angle, coherence = direction(layer)
     along, across = correlation_lengths(layer, angle)
-    p90, p99, p999 = np.percentile(layer, (90, 99, 99.9))
+    values = layer if known is None else layer[known]
+    percentiles = dict(
+        zip(("p10", "p50", "p90", "p99", "p999"), np.percentile(values, (10, 50, 90, 99, 99.9)), strict=True)
+    )
     row = {
-        "psnr": metrics.psnr(rainy[None], clean[None]).item(),
-        "mean": layer.mean(),
-        "visible": (layer > 8).mean() * 100,
-        "p90": p90,
-        "p99": p99,
-        "p999": p999,
+        "mean": values.mean(),
+        "visible": (values > 8).mean() * 100,
+        "dark": (values < -4).mean() * 100,
+        **percentiles,
         "lean": abs(angle),
         "coherence": coherence,
         "along": along,
@@ -80,11 +100,11 @@ def correlation_lengths(layer: np.ndarray, angle: float) -> tuple[float, float]:
     return lengths[0], lengths[1]
 
 
-def rain100l(folder: Path, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Up to `count` pairs of Rain100L, evenly spread."""
-    names = sorted(path.name for path in (folder / "rain").iterdir())
-    names = [names[i] for i in np.linspace(0, len(names) - 1, min(count, len(names))).astype(int)]
-    return [(images.read(folder / "rain" / name), images.read(folder / "clean" / name)) for name in names]
+def public(folder: Path, split: Path | None, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Up to `count` pairs of a set, evenly spread."""
+    found = pairs.read(folder, split=split)
+    chosen = np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)
+    return [(found[i].rainy[0], found[i].clean[0]) for i in chosen]
 
 
 def photographs(count: int) -> list[torch.Tensor]:
@@ -95,36 +115,47 @@ def photographs(count: int) -> list[torch.Tensor]:
     return [torch.from_numpy(bundled[i % 3][:321, :481]).permute(2, 0, 1) / 255 for i in range(count)]
 
 
-def rained(style: str, scenes: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def rained(
+    style: str, scenes: Sequence[torch.Tensor], layers: Sequence[Layer]
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The scenes in the rain of a preset, rounded to 8 bits as a file would be."""
-    pairs = (add_rain(scene[None], style, [generator(0, 0, i)]) for i, scene in enumerate(scenes))
-    return [((pair.rainy[0] * 255).round() / 255, pair.clean[0]) for pair in pairs]
+    rainy = (add_rain(scene[None], style, [generator(0, 0, i)], layers) for i, scene in enumerate(scenes))
+    return [((pair.rainy[0] * 255).round() / 255, pair.clean[0]) for pair in rainy]
 
 
-def summary(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation of each column over the pairs."""
-    rows = [statistics(*pair) for pair in pairs]
-    values = {name: [row[name] for row in rows] for name in COLUMNS}
+def summary(rows: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation of each column over the images."""
+    values = {name: [row[name] for row in rows] for name in COLUMNS if name in rows[0]}
     return {name: {"mean": round(float(np.mean(v)), 2), "sd": round(float(np.std(v)), 2)} for name, v in values.items()}
+
+
+def known(layer: Layer) -> dict[str, float]:
+    """The columns of a rain layer from a file, outside its holes."""
+    return of_layer(layer.streaks.numpy().astype(float), None if layer.holes is None else ~layer.holes.numpy())
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=100, help="scenes to measure on (default 100)")
     count = parser.parse_args().images
-    table, data = {}, os.environ.get("DERAIN_DATA")
+    table, data, layers = {}, os.environ.get("DERAIN_DATA"), []
     if data:
-        pairs = rain100l(Path(data) / "rain100l", count)
-        table["Rain100L"] = summary(pairs)
-        scenes = [clean for _, clean in pairs]
+        data = Path(data)
+        rain100l = public(data / "rain100l", None, count)
+        rain800 = public(data / "rain800" / "training", data / "splits" / "rain800_train.txt", count)
+        table |= {"Rain100L": rain100l, "Rain800": rain800}
+        table = {name: summary([statistics(*pair) for pair in found]) for name, found in table.items()}
+        table["RainTrainH"] = summary([known(layer) for layer in rain_layers(data / "streaks" / "raintrainh")])
+        scenes, layers = [clean for _, clean in rain100l], rain_layers(data / "streaks")
     else:
-        print("DERAIN_DATA is not set: no Rain100L to compare with")
+        print("DERAIN_DATA is not set: no public sets to compare with")
         scenes = photographs(count)
-    for name in PRESETS:
-        table[name] = summary(rained(name, scenes))
-    print(f"{'':10}" + "".join(f"{name:>11}" for name in COLUMNS))
+    for name in (*PRESETS, *(FROM_FILES if layers else ())):
+        table[name] = summary([statistics(*pair) for pair in rained(name, scenes, layers)])
+    print(f"{'':12}" + "".join(f"{name:>10}" for name in COLUMNS))
     for name, row in table.items():
-        print(f"{name:10}" + "".join(f"{column['mean']:>11.2f}" for column in row.values()))
+        cells = (f"{row[column]['mean']:.2f}" if column in row else "-" for column in COLUMNS)
+        print(f"{name:12}" + "".join(f"{cell:>10}" for cell in cells))
     scenes_of = "Rain100L" if data else "scikit-image"
     result = {"scenes": scenes_of, "images": len(scenes), "columns": COLUMNS, "statistics": table}
     RESULTS.parent.mkdir(exist_ok=True)
