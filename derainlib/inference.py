@@ -10,11 +10,16 @@ A network that averages over the whole photograph (`global_statistics`) can be t
 none of whose values depends on pixels beyond the halo of those of its block, and `network(image, statistics=mean)`
 takes the map's mean over the photograph, (N, C), instead of averaging over what it sees. A first pass over the windows
 then finds the mean, each block counted once.
+
+What comes out is O less its rain: B̂ = O − s R̂, clipped to [0, 1], where R̂ = O − S(O), S(O) is the network's estimate of
+the background and s is `strength`. With `ensemble`, S(O) is the mean over T₁ … T₈, the eight ways to turn and mirror a
+photograph, of what the network makes of each copy, turned back: ⅛ Σ Tₖ⁻¹ S(Tₖ O).
 """
 
 import copy
 import itertools
 import math
+import numbers
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +40,9 @@ WINDOW_PIXELS = 1_000_000
 BYTES_PER_PIXEL = 4096
 """Rough need of a network for each pixel it sees at once; on a GPU, windows fill half of the free memory."""
 
+STRONGEST = 2.0
+"""Largest strength: twice the rain that the network sees."""
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Precisions by name; bf16 is quicker where the processor has it, and off by about 0.002."""
 
@@ -46,6 +54,8 @@ def derain(
     tile: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "fp32",
+    ensemble: bool = False,
+    strength: float = 1.0,
     progress: bool = False,
 ) -> Image:
     """Takes the rain off an image.
@@ -53,7 +63,7 @@ def derain(
     Args:
         image: a path, PIL image, array or tensor, at least 16 x 16 pixels; see `derainlib.images.to_tensor`.
         model: shipped weights by name, a .safetensors path, or a network.
-        tile, device, dtype, progress: see `clean`.
+        tile, device, dtype, ensemble, strength, progress: see `clean`.
 
     Returns:
         The same kind of thing as `image` (a PIL image for a path), with values in [0, 1] or whole numbers.
@@ -62,7 +72,8 @@ def derain(
         ImageError: no usable image. WeightsError: no such weights. DerainError: settings that do not fit.
     """
     tensor, back = images.to_tensor(image)
-    return back(clean(_network(model), tensor, tile=tile, device=device, dtype=dtype, progress=progress))
+    settings = {"tile": tile, "device": device, "dtype": dtype, "ensemble": ensemble, "strength": strength}
+    return back(clean(_network(model), tensor, **settings, progress=progress))
 
 
 def clean(
@@ -72,6 +83,8 @@ def clean(
     tile: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "fp32",
+    ensemble: bool = False,
+    strength: float = 1.0,
     progress: bool = False,
 ) -> Tensor:
     """Takes the rain off a batch of any size, in windows.
@@ -85,34 +98,91 @@ def clean(
         device: where to compute; by default where the network lies, but on a GPU if it lies on the CPU and there
             is one.
         dtype: precision of the network's layers, one of `DTYPES`.
+        ensemble: whether to take the mean over the eight turned and mirrored copies of the photograph: eight times the
+            work, and usually a little better. S(O) = ⅛ Σ Tₖ⁻¹ S(Tₖ O), before clipping.
+        strength: s, how much of the estimated rain R̂ = O − S(O) is taken off, from 0 to `STRONGEST`: 0 gives O back, 1
+            is what the network says, more also takes what it left, and with it some of the scene.
         progress: whether to show a bar.
 
     Returns:
-        B̂, float32 (N, 3, H, W), clipped to [0, 1], on `rainy`'s device.
+        B̂ = O − s R̂, float32 (N, 3, H, W), clipped to [0, 1], on `rainy`'s device.
 
     Raises:
-        DerainError: a tile no larger than two halos, a network that cannot be tiled, an unknown device or dtype.
+        DerainError: a tile no larger than two halos, a network that cannot be tiled, an unknown device or dtype, a
+            strength out of range.
     """
     from tqdm.auto import tqdm
 
-    device = _device(model, device)
+    _check(ensemble, strength)
+    rainy, device = rainy.detach(), _device(model, device)
     budget = _window_pixels(device)
-    windows = plan(model, *rainy.shape[-2:], tile, budget)
-    batch = max(1, budget // windows[0].pixels)
+    passes = [_Pass.of(model, view, rainy, tile, budget) for view in (VIEWS if ensemble else VIEWS[:1])]
     network = copy.deepcopy(model).to(device, _dtype(dtype)).eval()
-    background = torch.empty(rainy.shape, dtype=torch.float32, device=rainy.device)
-    chunks = list(zip(rainy.split(batch), background.split(batch), strict=True))
-    averaged = model.global_statistics and len(windows) > 1
-    steps = tqdm(total=len(chunks) * len(windows) * (1 + averaged), disable=not progress, unit="tile")
-    with torch.inference_mode(), steps:
-        for source, target in chunks:
-            known = {"statistics": _average(network, source, windows, device, steps)} if averaged else {}
-            for rows, columns in windows:
-                seen = source[..., rows.seen, columns.seen].to(device, torch.float32)
-                found = network(seen, **known).background[..., rows.kept, columns.kept]
-                target[..., rows.filled, columns.filled] = found.clamp(0, 1)
-                steps.update()
-    return background
+    count = sum(each.steps(len(rainy)) for each in passes)
+    with tqdm(total=count, disable=not progress, unit="tile") as steps:
+        background = passes[0].run(network, rainy, device, steps)
+        for each in passes[1:]:
+            background += each.run(network, rainy, device, steps)
+    background /= len(passes)
+    return torch.lerp(rainy.to(torch.float32), background, strength, out=background).clamp_(0, 1)
+
+
+class View(NamedTuple):
+    """One way to turn and mirror a photograph: whether its axes are swapped, and which of them are then reversed."""
+
+    swapped: bool
+    reversed: tuple[int, ...]
+
+    def size(self, image: Tensor) -> tuple[int, int]:
+        """Height and width of the turned copy."""
+        height, width = image.shape[-2:]
+        return (width, height) if self.swapped else (height, width)
+
+    def turn(self, image: Tensor) -> Tensor:
+        """T: the copy; what is not reversed shares the image's memory."""
+        turned = image.mT if self.swapped else image
+        return turned.flip(self.reversed) if self.reversed else turned
+
+    def undo(self, image: Tensor) -> Tensor:
+        """T⁻¹: a turned copy turned back."""
+        upright = image.flip(self.reversed) if self.reversed else image
+        return upright.mT if self.swapped else upright
+
+
+VIEWS = tuple(itertools.starmap(View, itertools.product((False, True), ((), (-2,), (-1,), (-2, -1)))))
+"""T₁ … T₈, the photograph as it is first."""
+
+
+class _Pass(NamedTuple):
+    """All photographs once through the network, turned one way."""
+
+    view: View
+    windows: list["Window"]  # of the turned photograph
+    batch: int  # photographs that the network sees at once
+    averaged: bool  # whether a first pass averages over all windows
+
+    @classmethod
+    def of(cls, model: nn.Module, view: View, rainy: Tensor, tile: int | None, budget: int) -> "_Pass":
+        windows = plan(model, *view.size(rainy), tile, budget)
+        return cls(view, windows, max(1, budget // windows[0].pixels), model.global_statistics and len(windows) > 1)
+
+    def steps(self, photographs: int) -> int:
+        """How often the network sees something."""
+        return math.ceil(photographs / self.batch) * len(self.windows) * (1 + self.averaged)
+
+    def run(self, network: nn.Module, rainy: Tensor, device: torch.device, steps) -> Tensor:
+        """T⁻¹ S(T O), float32 (N, 3, H, W), not clipped."""
+        turned = self.view.turn(rainy)
+        background = torch.empty(turned.shape, dtype=torch.float32, device=turned.device)
+        with torch.inference_mode():
+            for source, target in zip(turned.split(self.batch), background.split(self.batch), strict=True):
+                known = {"statistics": _average(network, source, self.windows, device, steps)} if self.averaged else {}
+                for rows, columns in self.windows:
+                    seen = source[..., rows.seen, columns.seen].to(device, torch.float32)
+                    found = network(seen, **known).background[..., rows.kept, columns.kept]
+                    target[..., rows.filled, columns.filled] = found
+                    steps.update()
+        return self.view.undo(background)
 
 
 def _average(network: nn.Module, source: Tensor, windows: list["Window"], device: torch.device, steps) -> Tensor:
@@ -239,6 +309,13 @@ def _name(model: nn.Module) -> str:
     return getattr(model, "name", type(model).__name__)
 
 
+def _check(ensemble: bool, strength: float) -> None:
+    if not isinstance(ensemble, bool):
+        raise DerainError(f"ensemble must be True or False; got {ensemble!r}")
+    if not isinstance(strength, numbers.Real) or not 0 <= strength <= STRONGEST:
+        raise DerainError(f"strength must be a number from 0 to {STRONGEST:g}; got {strength!r}")
+
+
 def _device(model: nn.Module, device: str | torch.device | None) -> torch.device:
     if device is None:
         device = next(model.parameters()).device
@@ -310,7 +387,7 @@ def derain_folder(
         pattern: which files to take, for example "*.jpg" or "day1/*"; by default those with an image's ending.
         overwrite: whether to make results anew that are there already.
         progress: whether to show a bar over the files.
-        settings: tile, device, dtype; see `clean`.
+        settings: tile, device, dtype, ensemble, strength; see `clean`.
 
     Raises:
         DerainError: no such folder, no images in it, `target` is the same folder, or settings that do not fit.
