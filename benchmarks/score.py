@@ -4,7 +4,7 @@
     python benchmarks/score.py srn runs/a/best.safetensors         # these weights, on what needs no data
     python benchmarks/score.py net_latest.pth:model=brn,stages=8 --sets rain100l --data DIR
 
-With --ensemble, the table and the file call the networks `srn (ensemble)` …: eight times the work is another method,
+With --ensemble, the table and the file call the networks `srn (ensemble)` …: four times the work is another method,
 and the cards keep what the weights do in one pass.
 
 Weights are named by shipped name or file, followed, after a colon, by options of the network; a .pth file of
@@ -48,7 +48,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", help="cpu, cuda …")
     parser.add_argument("--dtype", choices=DTYPES, default="fp32")
     parser.add_argument("--tile", type=int, help="side of the tiles in pixels")
-    parser.add_argument("--ensemble", action="store_true", help="mean over eight turned and mirrored copies")
+    parser.add_argument("--ensemble", action="store_true", help="mean over four mirrored copies")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the scores of every image go")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--update-cards", action="store_true", help="write the means into the cards of shipped weights")
