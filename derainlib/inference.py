@@ -104,7 +104,7 @@ def clean(
             is one.
         dtype: precision of the network's layers, one of `DTYPES`.
         ensemble: whether to take the mean over the photograph and its three `MIRRORED` copies: four times the work,
-            and mostly a little better. S(O) becomes ¼ Σ Tₖ S(Tₖ O), before clipping.
+            and about 0.2 dB better on the samples. S(O) becomes ¼ Σ Tₖ S(Tₖ O), before clipping.
         strength: s, how much of the estimated rain R̂ = O − S(O) is taken off, from 0 to `STRONGEST`: 0 gives O back, 1
             is what the network says, more also takes what it left, and with it some of the scene.
         progress: whether to show a bar.
