@@ -4,6 +4,9 @@
     python benchmarks/score.py srn runs/a/best.safetensors         # these weights, on what needs no data
     python benchmarks/score.py net_latest.pth:model=brn,stages=8 --sets rain100l --data DIR
 
+With --ensemble, the table and the file call the networks `srn (ensemble)` …: four times the work is another method,
+and the cards keep what the weights do in one pass.
+
 Weights are named by shipped name or file, followed, after a colon, by options of the network; a .pth file of
 the authors is converted first. The table goes to the screen and every image's scores to
 benchmarks/results/scores.json, beside those of other networks and sets that are there.
@@ -45,14 +48,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", help="cpu, cuda …")
     parser.add_argument("--dtype", choices=DTYPES, default="fp32")
     parser.add_argument("--tile", type=int, help="side of the tiles in pixels")
+    parser.add_argument("--ensemble", action="store_true", help="mean over four mirrored copies")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the scores of every image go")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--update-cards", action="store_true", help="write the means into the cards of shipped weights")
     chosen = parser.parse_args(arguments)
     chosen.weights = chosen.weights or [name for name in weights.shipped() if weights.card(name)["model"] in VARIANTS]
     chosen.sets = chosen.sets or (list(evaluation.DATASETS) if chosen.data else NEEDS_NO_DATA)
-    if chosen.update_cards and (chosen.limit or chosen.dtype != "fp32"):
-        parser.error("--update-cards wants whole sets in fp32, without --limit")
+    if chosen.update_cards and (chosen.limit or chosen.dtype != "fp32" or chosen.ensemble):
+        parser.error("--update-cards wants whole sets in fp32, without --limit and --ensemble")
     return chosen
 
 
@@ -111,7 +115,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Scores, prints, writes; returns the exit status."""
     options = parse(arguments)
     try:
-        networks = {label(text): load(text) for text in options.weights}
+        method = " (ensemble)" if options.ensemble else ""
+        networks = {label(text) + method: load(text) for text in options.weights}
         if not networks:
             raise WeightsError("no weights are shipped, and none were named")
         if len(networks) < len(options.weights):
@@ -124,6 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
             tile=options.tile,
             device=options.device,
             dtype=options.dtype,
+            ensemble=options.ensemble,
             progress=sys.stderr.isatty(),
         )
         if options.update_cards:

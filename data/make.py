@@ -1,12 +1,13 @@
 """Makes this folder anew: the sample pictures and the README that states their terms.
 
-    python data/make.py [folder]
+    python data/make.py [folder] [--cc0 DIR]
 
 The same versions of the libraries give the same files. Only what the project may hand out goes in: photographs in the
-public domain that come with scikit-image, and a drawn street.
+public domain that come with scikit-image, others that their collection publishes as CC0, and a drawn street. Of the
+CC0 photographs the clean.png in this folder are copied, or made anew from the originals in DIR.
 """
 
-import sys
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +39,20 @@ class Scene:
     licence: str
 
 
+BUDGIE = "*{}*, from the collection Budgie Backgrounds (BuddiesOfBudgie/budgie-backgrounds)"
+
+# The rain on a scene depends on its place here: new ones go to the end.
 SCENES = (
     Scene("astronaut", "Eileen Collins", "NASA, by way of `skimage.data.astronaut`", "public domain (NASA)"),
     Scene("chelsea", "a cat", "Stéfan van der Walt, by way of `skimage.data.chelsea`", "CC0 1.0"),
     Scene("coffee", "a cup", "Rachel Michetti, by way of `skimage.data.coffee`", "CC0 1.0"),
     Scene("rocket", "a launch", "SpaceX, by way of `skimage.data.rocket`", "public domain (SpaceX)"),
     Scene("street", "a drawn street", "`derainlib.data.samples.street`", "MIT (drawn by this project)"),
+    Scene("casa-mila", "the courtyard of Casa Milà", BUDGIE.format("casa-mila"), "CC0 1.0"),
+    Scene("lake-sherburne", "Lake Sherburne", BUDGIE.format("lake-sherburne"), "CC0 1.0"),
+    Scene("oakland-zoo-otters", "two otters", BUDGIE.format("oakland-zoo-otters"), "CC0 1.0"),
+    Scene("roman-colosseum", "the Colosseum", BUDGIE.format("roman-colosseum"), "CC0 1.0"),
+    Scene("the-spices-of-life", "spices in bowls", BUDGIE.format("the-spices-of-life"), "CC0 1.0"),
 )
 
 README = """# Sample pictures
@@ -51,7 +60,8 @@ README = """# Sample pictures
 Small pictures that this project may hand out, so that every notebook and test has something to work on where nothing
 was downloaded. `derainlib.data.samples` reads them (`samples.names()`, `samples.load("astronaut-light")`), and
 `python data/make.py` makes them anew. Photographs were made smaller; rain was drawn by `derainlib.rain` and is under
-the same terms as the picture that it falls on. No picture here comes from a research data set.
+the same terms as the picture that it falls on. No picture here comes from a research data set, and no shipped network
+was trained on the five of Budgie Backgrounds.
 
 | file | what it is | origin | licence |
 |---|---|---|---|
@@ -61,15 +71,22 @@ the same terms as the picture that it falls on. No picture here comes from a res
 """
 
 
-def clean_picture(scene: Scene) -> tuple[Tensor, Tensor | None]:
+def clean_picture(scene: Scene, cc0: Path | None) -> tuple[Tensor, Tensor | None]:
     """The clean picture (1, 3, H, W) on 8-bit steps, and its labels (1, H, W) if it has any."""
     if scene.name == "street":
         return samples.street((216, LONG_SIDE), seed=2)
+    if scene.name in samples.STORED and cc0:
+        return smaller(images.read(cc0 / f"{scene.name}.jpg")[None]), None
     photograph = samples.photograph(scene.name)
+    return photograph if scene.name in samples.STORED else smaller(photograph), None
+
+
+def smaller(photograph: Tensor) -> Tensor:
+    """A photograph (1, 3, H, W) with `LONG_SIDE` pixels on its long side, on 8-bit steps."""
     scale = LONG_SIDE / max(photograph.shape[-2:])
     size = [round(side * scale) for side in photograph.shape[-2:]]
-    smaller = F.interpolate(photograph, size=size, mode="bicubic", antialias=True, align_corners=False)
-    return (smaller.clamp(0, 1) * 255).round() / 255, None
+    reduced = F.interpolate(photograph, size=size, mode="bicubic", antialias=True, align_corners=False)
+    return (reduced.clamp(0, 1) * 255).round() / 255
 
 
 def write_labels(labels: Tensor, path: Path) -> None:
@@ -79,8 +96,13 @@ def write_labels(labels: Tensor, path: Path) -> None:
     picture.save(path, optimize=True)
 
 
-def make(folder: Path) -> list[Path]:
-    """Writes every picture and the README into `folder`; returns the files."""
+def make(folder: Path, cc0: Path | None = None) -> list[Path]:
+    """Writes every picture and the README into `folder`; returns the files.
+
+    Args:
+        folder: where they go; made if missing.
+        cc0: where the originals of the CC0 photographs lie, `casa-mila.jpg` …; None takes those of `samples.FOLDER`.
+    """
     rows, files = [], []
 
     def note(path: Path, what: str, scene: Scene) -> None:
@@ -90,7 +112,7 @@ def make(folder: Path) -> list[Path]:
     for number, scene in enumerate(SCENES):
         home = folder / scene.name
         home.mkdir(parents=True, exist_ok=True)
-        clean, labels = clean_picture(scene)
+        clean, labels = clean_picture(scene, cc0)
         images.write(clean, home / "clean.png")
         note(home / "clean.png", scene.shows, scene)
         for style, description in STYLES.items():
@@ -107,5 +129,9 @@ def make(folder: Path) -> list[Path]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    written = make(Path(sys.argv[1]) if len(sys.argv) > 1 else samples.FOLDER)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=samples.FOLDER, help="where they go (this folder)")
+    parser.add_argument("--cc0", type=Path, metavar="DIR", help="the originals of the CC0 photographs")
+    chosen = parser.parse_args()
+    written = make(chosen.folder, chosen.cc0)
     print(f"{len(written)} files, {sum(path.stat().st_size for path in written) / 1e6:.2f} MB")

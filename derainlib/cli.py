@@ -36,10 +36,18 @@ def _inference_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tile", type=int, help="largest side of a window in pixels (chosen to bound memory)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (a GPU if there is one)")
     parser.add_argument("--dtype", default="fp32", help="fp32, bf16 or fp16 (%(default)s)")
+    parser.add_argument(
+        "--ensemble", action="store_true", help="mean over four mirrored copies: a little better, four times the work"
+    )
+    parser.add_argument(
+        "--strength", type=float, default=1.0,
+        help="how much of the rain found is taken off: 0 none, 1 all, up to 2 (%(default)s)",
+    )  # fmt: skip
 
 
 def _settings(args: argparse.Namespace) -> dict:
-    return {"tile": args.tile, "device": args.device, "dtype": args.dtype, "progress": sys.stderr.isatty()}
+    names = ("tile", "device", "dtype", "ensemble", "strength")
+    return {name: getattr(args, name) for name in names} | {"progress": sys.stderr.isatty()}
 
 
 def _image_arguments(parser: argparse.ArgumentParser) -> None:

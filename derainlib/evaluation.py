@@ -122,6 +122,8 @@ def score(
     tile: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "fp32",
+    ensemble: bool = False,
+    strength: float = 1.0,
     observe: Callable[[Pair, Tensor], None] | None = None,
     progress: bool = False,
 ) -> Scores:
@@ -134,7 +136,7 @@ def score(
         name: of the network in tables; by default its own.
         set_name: of the set in tables.
         limit: take only so many pairs, from the start.
-        tile, device, dtype: see `derainlib.inference.clean`.
+        tile, device, dtype, ensemble, strength: see `derainlib.inference.clean`.
         observe: is shown each pair and its estimate (1, 3, H, W).
         progress: whether to show a bar.
 
@@ -142,7 +144,7 @@ def score(
         A record for each image.
 
     Raises:
-        DerainError: an unknown score.
+        DerainError: an unknown score, or settings that do not fit.
         DataError: no pairs to score, or a limit below one.
     """
     from tqdm.auto import tqdm
@@ -151,7 +153,8 @@ def score(
     if not measures:
         raise DerainError("no score was asked for; psnr_rgb is one")
     images = named(dataset, limit, set_name)
-    wash = partial(clean, model, tile=tile, device=device, dtype=dtype)
+    settings = {"tile": tile, "device": device, "dtype": dtype, "ensemble": ensemble, "strength": strength}
+    wash = partial(clean, model, **settings)
     name = name or getattr(model, "name", type(model).__name__)
     bar = tqdm(images, desc=f"{name} on {set_name}", disable=not progress, unit="image")
     records = (_record(image, dataset[i], wash, measures, observe) for i, image in enumerate(bar))

@@ -10,13 +10,19 @@ A network that averages over the whole photograph (`global_statistics`) can be t
 none of whose values depends on pixels beyond the halo of those of its block, and `network(image, statistics=mean)`
 takes the map's mean over the photograph, (N, C), instead of averaging over what it sees. A first pass over the windows
 then finds the mean, each block counted once.
+
+What comes out is O less its rain: B̂ = O − s R̂, clipped to [0, 1], where R̂ = O − S(O), S(O) is the network's estimate of
+the background and s is `strength`. With `ensemble`, the mean of what the network makes of the photograph as it is,
+mirrored, upside down, and both, each turned back, takes the place of S(O): ¼ Σ Tₖ S(Tₖ O), where Tₖ Tₖ = 1.
 """
 
 import copy
 import itertools
 import math
+import numbers
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -35,6 +41,13 @@ WINDOW_PIXELS = 1_000_000
 BYTES_PER_PIXEL = 4096
 """Rough need of a network for each pixel it sees at once; on a GPU, windows fill half of the free memory."""
 
+MIRRORED = ((-1,), (-2,), (-2, -1))
+"""T₂ … T₄ by the axes that they reverse. Turned by 90°, rain falls sideways, as no network has met it: every shipped
+one leaves such rain where it is, so that a mean over eight copies is 1 to 5 dB worse than one pass."""
+
+STRONGEST = 2.0
+"""Largest strength: twice the rain that the network sees."""
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Precisions by name; bf16 is quicker where the processor has it, and off by about 0.002."""
 
@@ -46,6 +59,8 @@ def derain(
     tile: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "fp32",
+    ensemble: bool = False,
+    strength: float = 1.0,
     progress: bool = False,
 ) -> Image:
     """Takes the rain off an image.
@@ -53,7 +68,7 @@ def derain(
     Args:
         image: a path, PIL image, array or tensor, at least 16 x 16 pixels; see `derainlib.images.to_tensor`.
         model: shipped weights by name, a .safetensors path, or a network.
-        tile, device, dtype, progress: see `clean`.
+        tile, device, dtype, ensemble, strength, progress: see `clean`.
 
     Returns:
         The same kind of thing as `image` (a PIL image for a path), with values in [0, 1] or whole numbers.
@@ -62,7 +77,8 @@ def derain(
         ImageError: no usable image. WeightsError: no such weights. DerainError: settings that do not fit.
     """
     tensor, back = images.to_tensor(image)
-    return back(clean(_network(model), tensor, tile=tile, device=device, dtype=dtype, progress=progress))
+    settings = {"tile": tile, "device": device, "dtype": dtype, "ensemble": ensemble, "strength": strength}
+    return back(clean(_network(model), tensor, **settings, progress=progress))
 
 
 def clean(
@@ -72,6 +88,8 @@ def clean(
     tile: int | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype = "fp32",
+    ensemble: bool = False,
+    strength: float = 1.0,
     progress: bool = False,
 ) -> Tensor:
     """Takes the rain off a batch of any size, in windows.
@@ -85,32 +103,51 @@ def clean(
         device: where to compute; by default where the network lies, but on a GPU if it lies on the CPU and there
             is one.
         dtype: precision of the network's layers, one of `DTYPES`.
+        ensemble: whether to take the mean over the photograph and its three `MIRRORED` copies: four times the work,
+            and about 0.2 dB better on the samples. S(O) becomes ¼ Σ Tₖ S(Tₖ O), before clipping.
+        strength: s, how much of the estimated rain R̂ = O − S(O) is taken off, from 0 to `STRONGEST`: 0 gives O back, 1
+            is what the network says, more also takes what it left, and with it some of the scene.
         progress: whether to show a bar.
 
     Returns:
-        B̂, float32 (N, 3, H, W), clipped to [0, 1], on `rainy`'s device.
+        B̂ = O − s R̂, float32 (N, 3, H, W), clipped to [0, 1], on `rainy`'s device.
 
     Raises:
-        DerainError: a tile no larger than two halos, a network that cannot be tiled, an unknown device or dtype.
+        DerainError: a tile no larger than two halos, a network that cannot be tiled, an unknown device or dtype, a
+            strength out of range.
     """
     from tqdm.auto import tqdm
 
-    device = _device(model, device)
+    _check(ensemble, strength)
+    rainy, device = rainy.detach(), _device(model, device)
     budget = _window_pixels(device)
     windows = plan(model, *rainy.shape[-2:], tile, budget)
     batch = max(1, budget // windows[0].pixels)
-    network = copy.deepcopy(model).to(device, _dtype(dtype)).eval()
-    background = torch.empty(rainy.shape, dtype=torch.float32, device=rainy.device)
-    chunks = list(zip(rainy.split(batch), background.split(batch), strict=True))
     averaged = model.global_statistics and len(windows) > 1
-    steps = tqdm(total=len(chunks) * len(windows) * (1 + averaged), disable=not progress, unit="tile")
-    with torch.inference_mode(), steps:
-        for source, target in chunks:
+    network = copy.deepcopy(model).to(device, _dtype(dtype)).eval()
+    mirrored = MIRRORED if ensemble else ()
+    count = (1 + len(mirrored)) * math.ceil(len(rainy) / batch) * len(windows) * (1 + averaged)
+    with tqdm(total=count, disable=not progress, unit="tile") as steps:
+        estimate = partial(_estimate, network, windows, batch, averaged, device, steps)
+        background = estimate(rainy)
+        for axes in mirrored:
+            background += estimate(rainy.flip(axes)).flip(axes)
+    background /= 1 + len(mirrored)
+    return torch.lerp(rainy.to(torch.float32), background, strength, out=background).clamp_(0, 1)
+
+
+def _estimate(
+    network: nn.Module, windows: list["Window"], batch: int, averaged: bool, device: torch.device, steps, rainy: Tensor
+) -> Tensor:
+    """S(O) of all photographs, float32 (N, 3, H, W), not clipped; `batch` of them are seen at once."""
+    background = torch.empty(rainy.shape, dtype=torch.float32, device=rainy.device)
+    with torch.inference_mode():
+        for source, target in zip(rainy.split(batch), background.split(batch), strict=True):
             known = {"statistics": _average(network, source, windows, device, steps)} if averaged else {}
             for rows, columns in windows:
                 seen = source[..., rows.seen, columns.seen].to(device, torch.float32)
                 found = network(seen, **known).background[..., rows.kept, columns.kept]
-                target[..., rows.filled, columns.filled] = found.clamp(0, 1)
+                target[..., rows.filled, columns.filled] = found
                 steps.update()
     return background
 
@@ -239,6 +276,13 @@ def _name(model: nn.Module) -> str:
     return getattr(model, "name", type(model).__name__)
 
 
+def _check(ensemble: bool, strength: float) -> None:
+    if not isinstance(ensemble, bool):
+        raise DerainError(f"ensemble must be True or False; got {ensemble!r}")
+    if not isinstance(strength, numbers.Real) or not 0 <= strength <= STRONGEST:
+        raise DerainError(f"strength must be a number from 0 to {STRONGEST:g}; got {strength!r}")
+
+
 def _device(model: nn.Module, device: str | torch.device | None) -> torch.device:
     if device is None:
         device = next(model.parameters()).device
@@ -310,7 +354,7 @@ def derain_folder(
         pattern: which files to take, for example "*.jpg" or "day1/*"; by default those with an image's ending.
         overwrite: whether to make results anew that are there already.
         progress: whether to show a bar over the files.
-        settings: tile, device, dtype; see `clean`.
+        settings: tile, device, dtype, ensemble, strength; see `clean`.
 
     Raises:
         DerainError: no such folder, no images in it, `target` is the same folder, or settings that do not fit.

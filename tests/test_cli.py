@@ -56,6 +56,15 @@ class TestImage:
         expected = clean(weights.load("tiny.safetensors"), images.read("rainy.png")[None])[0]
         assert (images.read("dry.png") - expected).abs().max() < 2e-5
 
+    def test_ensemble_and_strength(self):
+        words = ["image", "rainy.png", "dry.png", *TINY, "--bits", "16", "--ensemble", "--strength", "0.7"]
+        assert cli.main(words) == 0
+        model, rainy = weights.load("tiny.safetensors"), images.read("rainy.png")[None]
+        expected = clean(model, rainy, ensemble=True, strength=0.7)
+        assert (images.read("dry.png") - expected[0]).abs().max() < 2e-5
+        assert (expected - clean(model, rainy, ensemble=True)).abs().max() > 1e-3
+        assert (expected - clean(model, rainy, strength=0.7)).abs().max() > 1e-3
+
     def test_replaces_only_when_told(self, capsys):
         assert cli.main(["image", "rainy.png", "dry.png", *TINY]) == 0
         assert "--overwrite" in fails(capsys, "image", "rainy.png", "dry.png", *TINY)
@@ -81,6 +90,7 @@ class TestImage:
         assert "dtype" in fails(capsys, "image", "rainy.png", "dry.png", *TINY, "--dtype", "int3")
         assert "device" in fails(capsys, "image", "rainy.png", "dry.png", *TINY, "--device", "tpu-please")
         assert "tile" in fails(capsys, "image", "rainy.png", "dry.png", *TINY, "--tile", "3")
+        assert "strength" in fails(capsys, "image", "rainy.png", "dry.png", *TINY, "--strength", "2.1")
 
     def test_interrupted(self, capsys, monkeypatch):
         def interrupt(*args):
@@ -104,7 +114,14 @@ class TestFolder:
         assert "bad.png: text" in out[1]
         assert os.listdir("dry") == ["good.png"]
 
+    def test_no_strength_copies(self, here):
+        (here / "rain").mkdir()
+        os.rename("rainy.png", "rain/rainy.png")
+        assert cli.main(["folder", "rain", "same", *TINY, "--strength", "0", "--ensemble"]) == 0
+        assert torch.equal(images.read("same/rainy.png"), images.read("rain/rainy.png"))
+
     def test_refuses(self, capsys):
+        assert "strength" in fails(capsys, "folder", ".", "dry", *TINY, "--strength", "-1")
         assert "no folder" in fails(capsys, "folder", "missing", "dry", *TINY)
 
 
@@ -177,7 +194,12 @@ class TestScenes:
         assert capsys.readouterr().out == "dry: 2 scenes with their labels, in streets rain, derained by tiny\n"
         rainy = scenes.RainyScenes(scenes.read("streets", "train"), "streets", seed=0)[1].rainy
         found, _ = scenes.read("dry")[1].read()
-        assert (found - clean(weights.load("tiny.safetensors"), rainy)[0]).abs().max() <= 0.5 / 255 + 1e-5
+        network = weights.load("tiny.safetensors")
+        assert (found - clean(network, rainy)[0]).abs().max() <= 0.5 / 255 + 1e-5
+        words = ["scenes", "streets", "damp", "--split", "train", *TINY, "--ensemble", "--strength", "0.5"]
+        assert cli.main(words) == 0
+        found, _ = scenes.read("damp")[1].read()
+        assert (found - clean(network, rainy, ensemble=True, strength=0.5)[0]).abs().max() <= 0.5 / 255 + 1e-5
 
     @pytest.mark.parametrize(
         ("words", "reason"),

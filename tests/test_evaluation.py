@@ -80,6 +80,16 @@ class TestScore:
             assert record.seconds > 0
         assert result.summary("psnr_rgb").gain == pytest.approx(20, abs=1e-3)
 
+    def test_settings_reach_the_network(self, drizzle):
+        """Half the strength of a perfect network leaves half the rain: 6.02 dB, mirrored or not."""
+        result = score(Subtract(0.1), drizzle, ["psnr_rgb"], strength=0.5, ensemble=True)
+        assert result.summary("psnr_rgb").gain == pytest.approx(6.02, abs=0.01)
+        seen = []
+        network = Subtract(0.1)
+        network.forward = lambda x: seen.append(x.shape) or Layers(x, x)
+        score(network, drizzle[:1], ["psnr_rgb"], ensemble=True)
+        assert len(seen) == 4
+
     def test_a_network_that_does_nothing_gains_nothing(self, drizzle):
         result = score(Subtract(0.0), drizzle)
         assert result.names == evaluation.SCORES
@@ -367,6 +377,15 @@ class TestCommand:
         assert card["scores"] == {"else": 1, "skimage-light": result.card()}
         assert (shipped / "small.safetensors").read_bytes() == before
 
+    def test_an_ensemble_goes_under_a_name_of_its_own(self, command, shipped, tmp_path, monkeypatch):
+        monkeypatch.setattr(evaluation, "dataset", lambda name, folder: holdout.render("light", "skimage")[1:2])
+        out = tmp_path / "scores.json"
+        for method in ([], ["--ensemble"]):
+            assert command.main(["--sets", "skimage-light", "--scores", "psnr_rgb", "--out", str(out), *method]) == 0
+        alone, together = from_json(out.read_text())
+        assert (alone.model, together.model) == ("small", "small (ensemble)")
+        assert alone.records[0].estimate != together.records[0].estimate
+
     def test_the_file_keeps_what_was_not_scored_now(self, command, tmp_path):
         path = tmp_path / "scores.json"
         old = made_up([1], [0], name="old")
@@ -390,7 +409,7 @@ class TestCommand:
         with pytest.raises(WeightsError, match="written name=value"):
             command.load("small:stages=1,deep")
 
-    @pytest.mark.parametrize("partly", [["--limit", "2"], ["--dtype", "bf16"]])
+    @pytest.mark.parametrize("partly", [["--limit", "2"], ["--dtype", "bf16"], ["--ensemble"]])
     def test_cards_get_whole_sets_in_full_precision(self, command, shipped, partly, capsys):
         with pytest.raises(SystemExit):
             command.parse([*partly, "--update-cards"])

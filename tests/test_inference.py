@@ -2,6 +2,7 @@
 
 import os
 import warnings
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from derainlib import inference, models
+from derainlib import inference, metrics, models
+from derainlib.data import samples
 from derainlib.errors import DerainError, ImageError, WeightsError
 from derainlib.inference import clean, derain, derain_folder, plan
 from derainlib.layers import Layers
@@ -265,6 +267,11 @@ class TestClean:
             ({"dtype": torch.float64}, "dtype must be"),
             ({"device": "tpu-please"}, "no kind of device"),
             ({"tile": 3}, "at least"),
+            ({"strength": -0.1}, r"strength must be a number from 0 to 2; got -0\.1"),
+            ({"strength": 2.5}, "strength must be a number from 0 to 2"),
+            ({"strength": float("nan")}, "strength must be"),
+            ({"strength": "full"}, "got 'full'"),
+            ({"ensemble": "no"}, "ensemble must be True or False; got 'no'"),
         ],
     )
     def test_refuses_settings(self, settings, words):
@@ -295,6 +302,126 @@ class TestClean:
         assert "18/18" in capfd.readouterr().err, "both passes count"
 
 
+def one_by_one(model, rainy) -> torch.Tensor:
+    """The mean over the photograph as it is, mirrored, turned by 180°, and mirrored and turned; not clipped."""
+    found = []
+    for quarters in (0, 2):
+        turned = torch.rot90(rainy, quarters, (2, 3))
+        for copy, axes in ((turned, []), (turned.flip(3), [3])):
+            found.append(torch.rot90(model(copy).background.detach().flip(axes), -quarters, (2, 3)))
+    return torch.stack(found).double().mean(0).float()
+
+
+class TestEnsemble:
+    @pytest.mark.parametrize("model", [Toy(2, 1), Toy(1, 4), Averaging(1, 4)], ids=["toy", "blocks", "averaging"])
+    @pytest.mark.parametrize("size", [(16, 16), (64, 96), (61, 40)])
+    def test_the_mean_over_four_copies(self, model, size):
+        rainy = photo(*size, count=2)
+        expected = one_by_one(model, rainy)
+        assert (expected - model(rainy).background).abs().max() > 0.01, "mirroring makes no difference"
+        assert (clean(model, rainy, ensemble=True) - expected.clamp(0, 1)).abs().max() < 1e-5
+
+    def test_rain_falls_in_each_of_the_four_copies(self):
+        """The network sees each once, and none turned by 90°, where rain would fall sideways."""
+        seen, rainy = [], photo(20, 30)
+        model = Toy()
+        model.forward = lambda x: seen.append(x) or Layers(x, x)
+        assert torch.equal(clean(model, rainy, ensemble=True), rainy)
+        assert len(seen) == 4
+        for copy in (rainy, rainy.flip(2), rainy.flip(3), torch.rot90(rainy, 2, (2, 3))):
+            assert sum(torch.equal(copy, x) for x in seen) == 1
+
+    def test_the_mean_is_clipped_not_the_copies(self):
+        model, values = Toy(), iter((1.4, 0.2, 1.4, 0.2))
+        model.forward = lambda x: Layers(torch.full_like(x, next(values)), x)
+        assert clean(model, photo(20, 30), ensemble=True).allclose(torch.tensor(0.8))
+
+    @pytest.mark.parametrize("name", ["qsnet", "dcdnet", "srn"])
+    def test_shipped_networks_do_not_suffer(self, name):
+        """They have met rain from both sides; copies turned by 90° would cost 2 to 4 dB here."""
+        pairs = [samples.load(f"{scene}-heavy") for scene in ("astronaut", "chelsea", "coffee")]
+        rainy, truth = (torch.cat([getattr(p, side)[..., :128, 80:208] for p in pairs]) for side in ("rainy", "clean"))
+        model = models.weights.load(name)
+        alone, together = (metrics.psnr(clean(model, rainy, ensemble=e), truth).mean() for e in (False, True))
+        assert together > alone - 0.1
+
+    @pytest.mark.parametrize(
+        "model",
+        [Toy(), Averaging(), recurrent("srn", width=6), recurrent("brn", width=6)],
+        ids=["toy", "averaging", "srn", "brn"],
+    )
+    @pytest.mark.parametrize("axes", [[3], [2], [2, 3]], ids=["mirrored", "upside down", "both"])
+    def test_the_ensemble_of_a_mirrored_photograph_is_mirrored(self, model, axes):
+        rainy = photo(33, 48) / 2 + 0.2
+        found = clean(model, rainy, ensemble=True)
+        assert inside(found)
+        assert (clean(model, rainy.flip(axes), ensemble=True) - found.flip(axes)).abs().max() < 1e-5
+        alone = clean(model, rainy.flip(axes)) - clean(model, rainy).flip(axes)
+        assert alone.abs().max() > 1e-3, "one pass would have done"
+
+    @pytest.mark.parametrize("model", [Toy(2, 1), Toy(1, 4), Averaging(1, 4)], ids=["toy", "blocks", "averaging"])
+    @pytest.mark.parametrize("size", [(97, 131), (203, 55)])
+    def test_tiles_equal_the_whole(self, model, size):
+        rainy, tile = photo(*size, count=2), 48
+        assert len(plan(model, *size, tile, 1)) > 4
+        whole = clean(model, rainy, ensemble=True)
+        assert (clean(model, rainy, ensemble=True, tile=tile) - whole).abs().max() < 1e-5
+
+    def test_never_four_results_at_once(self, monkeypatch):
+        alive, estimate = [], inference._estimate
+
+        def watched(*words):
+            alive.append(weakref.ref(result := estimate(*words)))
+            assert sum(one() is not None for one in alive) <= 2
+            return result
+
+        monkeypatch.setattr(inference, "_estimate", watched)
+        clean(Toy(), photo(32, 32), ensemble=True)
+        assert len(alive) == 4
+
+    def test_a_bar_counts_every_copy(self, capfd):
+        clean(Toy(), photo(64, 40), tile=32, progress=True, ensemble=True)
+        assert "24/24" in capfd.readouterr().err
+        clean(Averaging(), photo(64, 64), tile=44, progress=True, ensemble=True)
+        assert "72/72" in capfd.readouterr().err, "both passes count"
+
+    def test_less_precision_stays_close(self):
+        model = recurrent("brn", width=8)
+        exact, rough = (clean(model, photo(48, 40), dtype=dtype, ensemble=True) for dtype in ("fp32", "bf16"))
+        assert 0 < (exact - rough).abs().mean() < 5e-3
+
+
+class TestStrength:
+    def test_the_ends_are_exact(self):
+        """0 gives the photograph back, 1 the network's word, bit for bit."""
+        model, rainy = Toy(), photo(40, 50)
+        assert torch.equal(clean(model, rainy, strength=0), rainy)
+        assert torch.equal(clean(model, rainy, strength=1), model(rainy).background.detach().clamp(0, 1))
+        assert torch.equal(clean(model, rainy, strength=0, ensemble=True, tile=32), rainy)
+        wide = 3 * photo(40, 50).double() - 1
+        found = clean(model, wide, strength=0)
+        assert found.dtype == torch.float32
+        assert torch.equal(found, wide.float().clamp(0, 1))
+
+    @pytest.mark.parametrize("strength", [0.25, 0.7, 1.5, 2])
+    @pytest.mark.parametrize("ensemble", [False, True])
+    def test_so_much_of_the_rain_is_taken_off(self, strength, ensemble):
+        """The rain is that before clipping."""
+        model, rainy = Toy(), photo(40, 50)
+        background = one_by_one(model, rainy) if ensemble else model(rainy).background.detach()
+        assert not background.equal(background.clamp(0, 1))
+        expected = (rainy - strength * (rainy - background)).clamp(0, 1)
+        assert (clean(model, rainy, strength=strength, ensemble=ensemble) - expected).abs().max() < 1e-6
+
+    def test_the_photograph_is_left_alone(self):
+        rainy = photo(32, 32).requires_grad_()
+        before = rainy.detach().clone()
+        found = clean(Toy(), rainy, strength=0.5, ensemble=True)
+        assert torch.equal(rainy.detach(), before)
+        assert not found.requires_grad
+        assert not found.is_inference()
+
+
 class TestDerain:
     """The same kind of thing comes out."""
 
@@ -316,6 +443,12 @@ class TestDerain:
         twice = derain(torch.stack([tensor, tensor.flip(2)]), model)
         assert torch.allclose(twice[0], expected, atol=1e-6)
         assert torch.allclose(twice[1], derain(tensor.flip(2), model), atol=1e-6)
+
+    def test_settings_are_handed_on(self, model):
+        image = photo(24, 30)
+        settings = {"ensemble": True, "strength": 0.5}
+        assert torch.equal(derain(image, model, **settings), clean(model, image, **settings))
+        assert len({derain(image, model, **{name: settings[name]}).sum() for name in settings}) == 2
 
     def test_shipped_weights_by_default(self):
         image = photo(24, 24)
@@ -406,6 +539,15 @@ class TestFolder:
         with pytest.raises(DerainError, match="dtype"):
             derain_folder(source, tmp_path / "dry", Toy(), dtype="int3")
         assert not (tmp_path / "dry").exists()
+
+    def test_settings_are_handed_on(self, source, tmp_path):
+        derain_folder(source, tmp_path / "dry", Toy(), ensemble=True, strength=0.5)
+        expected = derain(source / "a.png", Toy(), ensemble=True, strength=0.5)
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "dry/a.png")), np.asarray(expected))
+        assert not np.array_equal(np.asarray(expected), np.asarray(derain(source / "a.png", Toy())))
+        with pytest.raises(DerainError, match="strength must be"):
+            derain_folder(source, tmp_path / "other", Toy(), strength=3)
+        assert not (tmp_path / "other").exists()
 
     def test_refuses_folders(self, source, tmp_path):
         (tmp_path / "bare").mkdir()

@@ -1,7 +1,7 @@
-"""Pictures that the project may hand out: sample pairs in `data/`, scikit-image's photographs, drawn streets.
+"""Pictures that the project may hand out: sample pairs in `data/`, photographs, drawn streets.
 
     pair = samples.load("astronaut-light")       # a Pair from the repository's data/ folder
-    clean = samples.photograph("chelsea")        # a photograph that comes with scikit-image, at full size
+    clean = samples.photograph("chelsea")        # a photograph, scikit-image's at full size
     image, labels = samples.street(seed=3)       # a street that is drawn on the spot, with a class for each pixel
 
 `data/make.py` makes the folder anew, file for file; `data/README.md` says where each file comes from and its licence.
@@ -23,7 +23,10 @@ FOLDER = Path(__file__).resolve().parents[2] / "data"
 CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip  # CamVid's eleven, in its order: the label of a pixel is the index here
-PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")  # scikit-image's, at full size
+STORED = (
+    "casa-mila", "lake-sherburne", "oakland-zoo-otters", "roman-colosseum", "the-spices-of-life",
+)  # fmt: skip  # in data/ only, made smaller
 WALLS = ((178, 120, 96), (196, 184, 160), (150, 140, 134), (172, 150, 120))
 PAINTS = ((160, 40, 40), (44, 70, 120), (206, 206, 210), (58, 60, 64))
 SIGNS = ((190, 44, 40), (40, 82, 168), (214, 176, 40))
@@ -59,17 +62,23 @@ def load(name: str) -> Pair:
 
 
 def photograph(name: str) -> Tensor:
-    """A photograph that scikit-image carries in its wheel, free to pass on, at full size.
+    """A photograph without rain, free to pass on.
 
     Args:
-        name: `astronaut` (512 x 512, NASA, public domain), `chelsea` (300 x 451, CC0), `coffee` (400 x 600, CC0) or
-            `rocket` (427 x 640, SpaceX, public domain); height x width.
+        name: one of `PHOTOGRAPHS`, which scikit-image carries in its wheel: `astronaut` (512 x 512, NASA, public
+            domain), `chelsea` (300 x 451, CC0), `coffee` (400 x 600, CC0) or `rocket` (427 x 640, SpaceX, public
+            domain); height x width. Or one of `STORED`, CC0, from `data/`: 288 pixels on the long side.
 
     Returns:
         (1, 3, H, W) float32 in [0, 1].
+
+    Raises:
+        DataError: no such photograph, or the folder `data/` is not there.
     """
+    if name in STORED:
+        return images.read(_folder() / name / "clean.png")[None]
     if name not in PHOTOGRAPHS:
-        raise DataError(f"no photograph is named {name!r}; there are {', '.join(PHOTOGRAPHS)}")
+        raise DataError(f"no photograph is named {name!r}; there are {', '.join((*PHOTOGRAPHS, *STORED))}")
     from skimage import data  # a heavy import, so only here
 
     return _as_image(getattr(data, name)())
@@ -99,7 +108,7 @@ def _folder() -> Path:
     if not (FOLDER / "README.md").is_file():
         raise DataError(
             f"the sample pictures are not at {FOLDER}: they come with the repository, not with the installed package; "
-            "clone it and install with `pip install -e .`, or use samples.photograph() and samples.street()"
+            'clone it and install with `pip install -e .`, or use samples.photograph("chelsea") and samples.street()'
         )
     return FOLDER
 
