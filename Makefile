@@ -7,13 +7,18 @@ TORCH_INDEX ?=
 # Passed on: make lab LAB_FLAGS="--no-browser --port=9999"; make test TEST_FLAGS="-k rain"
 LAB_FLAGS ?=
 TEST_FLAGS ?= -n 2 --dist worksteal
+# make weights: the time, trainings side by side (on a GPU: 1), where they go, and more, for example WEIGHTS_FLAGS="--scale full"
+MINUTES ?= 60
+JOBS ?= 2
+OUT ?= runs/weights
+WEIGHTS_FLAGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test notebooks format
+.PHONY: help setup lab test notebooks weights pack format
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -30,6 +35,12 @@ test: $(READY) ## check the style and run every test, notebooks included
 
 notebooks: $(READY) ## run the notebooks and store their outputs
 	$(BIN)/python -m derainlib.lab.publish
+
+weights: $(READY) ## train the shipped networks further: make weights MINUTES=60 JOBS=2
+	$(BIN)/python benchmarks/train_weights.py $(OUT) --minutes $(MINUTES) --jobs $(JOBS) $(WEIGHTS_FLAGS)
+
+pack: $(READY) ## put what weights trains on into the small folder pack/, for a machine that has nothing else
+	$(BIN)/python benchmarks/pack.py pack
 
 format: $(READY) ## bring the code into shape
 	$(BIN)/ruff check --fix .
