@@ -1,13 +1,14 @@
 """Makes trained weights the shipped ones: `python benchmarks/ship.py NAME RUN [RUN …] --data "…" --notes "…"`.
 
-The best weights of the last run are shipped. Where a training had several phases, each starting from the weights of
-the one before, their runs are named in order: the card lists each phase's recipe, steps and time, and their sums. A
-first run that started from the shipped weights of that name goes on with their card. The card's scores come from
-`benchmarks/score.py --update-cards` afterwards.
+The last weights of the last run are shipped, averaged where its recipe says so. Where a training had several phases,
+each starting from the weights of the one before, their runs are named in order: the card lists each phase's recipe,
+steps and time, and their sums. A first run that started from the shipped weights of that name goes on with their card.
+The card's scores come from `benchmarks/score.py --update-cards` afterwards.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from derainlib.models import weights
@@ -19,34 +20,43 @@ LICENCE = (
 
 
 def phase(run: Path) -> dict:
-    """What a run did up to its newest checkpoint: its recipe, its steps, and the seconds that they took."""
+    """What a run did up to its newest checkpoint: its recipe, its steps, and the seconds that they took.
+
+    Where it started from weights, their checksum is told too, if the run has kept it.
+    """
     recipe = json.loads((run / "recipe.json").read_text())
     steps = max(int(path.name.removeprefix("step-")) for path in (run / "checkpoints").glob("step-*"))
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     seconds = sum(recipe["batch"] / r["samples_per_second"] for r in records if r["step"] <= steps)
-    return {"recipe": recipe, "steps": steps, "wall_seconds": round(seconds)}
+    started = run / "start.sha256"
+    told = {"start_sha256": started.read_text().strip()} if started.exists() else {}
+    return {"recipe": recipe, **told, "steps": steps, "wall_seconds": round(seconds)}
 
 
 def earlier(name: str, phases: list[dict]) -> list[dict]:
     """The phases of the shipped weights that the first run started from; none if it started from others or anew."""
     if phases[0]["recipe"]["start"] != name:
         return []
-    return [one for one in weights.card(name)["phases"] if one not in phases]
+    shipped = weights.card(name)
+    if phases[0].get("start_sha256", shipped["sha256"]) != shipped["sha256"]:
+        raise SystemExit(f"the first run started from other weights than the shipped {name}: name its phases too")
+    return [one for one in shipped["phases"] if one not in phases]
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Reads the command line, writes weights and card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", help="the name to ship under, as `derainlib.load` takes it")
     parser.add_argument("runs", type=Path, nargs="+", help="the folders of the training's phases, the last one last")
     parser.add_argument("--data", required=True, help="what the network was trained on, in a sentence")
     parser.add_argument("--notes", default="", help="what else a user should know")
-    args = parser.parse_args()
-    source, phases = args.runs[-1] / "best.safetensors", [phase(run) for run in args.runs]
+    args = parser.parse_args(argv)
+    source, phases = args.runs[-1] / "last.safetensors", [phase(run) for run in args.runs]
     phases = earlier(args.name, phases) + phases
     card = weights.card(source) | {"data": args.data, "licence": LICENCE, "notes": args.notes, "phases": phases}
     card |= {total: sum(one[total] for one in phases) for total in ("steps", "wall_seconds")}
-    card.pop("recipe")  # each phase has its own
+    for told in ("recipe", "start_sha256"):  # each phase has its own
+        card.pop(told, None)
     weights.save(weights.load(source), weights.FOLDER / f"{args.name}.safetensors", card)
     print(f"{args.name}: {card['steps']} steps in {card['wall_seconds'] / 60:.0f} minutes, trained on {args.data}")
 

@@ -217,7 +217,7 @@ def _train(args: argparse.Namespace) -> int:
 
     words = {name: value for name, value in vars(args).items() if name != "run"}
     result = Job.of(words | {"changes": dict(map(_change, args.changes))}).run(progress=sys.stderr.isatty())
-    print(f"{result.steps} steps in {result.seconds:.0f} s; the best weights are {result.best}")
+    print(f"{result.steps} steps in {result.seconds:.0f} s; the weights are {result.last}")
     return 0
 
 

@@ -129,9 +129,9 @@ class Recipe:
     validate_every: int = 1000
     """Steps between two scores on the validation pairs."""
     validation: int = 5
-    """Pairs of each hold-out that are scored then; scikit-image's hold-out has five."""
+    """Photographs, or pairs, that are kept out of the training to be scored then; at most a tenth of those given."""
     criterion: str = "psnr_rgb"
-    """The validation score that picks the best weights: "psnr_rgb", or "miou" for a segmenter."""
+    """What the validation scores: "psnr_rgb", or "miou" for a segmenter."""
     checkpoint_every: int = 500
     """Steps between two checkpoints."""
     samples_per_epoch: int = 18_810

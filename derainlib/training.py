@@ -10,10 +10,11 @@ precision; the loop itself stays visible here. A run leaves a folder:
                             halves where a step is skipped, since they were not finite); psnr_rgb, ssim_y when
                             validated (segmenters: miou, accuracy)
     checkpoints/step-N/     everything needed to go on; the newest two are kept
-    best.safetensors/.json  the weights with the best validation PSNR (segmenters: mIoU), with their card
-    last.safetensors/.json  the final weights
+    last.safetensors/.json  the final weights, with their card: what the training is for
+    best.safetensors/.json  the weights with the best validation PSNR (segmenters: mIoU), to look into
 
-With a recipe's `ema`, validation and both files have the average of the weights in their place.
+No score chooses what it then judges: the final weights are shipped, and `Job` validates on photographs that it holds
+back from the training. With a recipe's `ema`, validation and both files have the average of the weights in their place.
 
 A checkpoint is written to a temporary folder, synced and renamed, so a run killed at any moment goes on from a whole
 one. It then ends with the same weights as an uninterrupted run, since every draw depends on (seed, epoch, index) alone.
@@ -34,8 +35,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from derainlib import files, metrics, recipes
-from derainlib.data import scenes
-from derainlib.data.holdout import holdout
+from derainlib.data import scenes, validation
 from derainlib.data.synthetic import Samples, Schedule, Sources, gather
 from derainlib.errors import DataError, RecipeError
 from derainlib.layers import Layers, Pair
@@ -47,8 +47,6 @@ LOG_SECONDS = 1.0
 """Progress is shown at most this often; metrics.jsonl has every step."""
 SMALLEST_SCALE = 2.0**-24
 """The scale of fp16's gradients at which a training gives up: forty steps in a row were skipped to come here."""
-VALIDATION_STREETS = 10**6
-"""First seed of the drawn streets that judge segmenters where no others are given; training draws none of them."""
 
 Record = dict[str, float]
 Observer = Callable[[Record], None]
@@ -64,10 +62,10 @@ class Result:
     """Steps done, those before a resume included."""
     seconds: float
     """Wall time, likewise."""
-    best: Path
-    """The weights with the best validation score; the final ones where there was no validation."""
     last: Path
-    """The final weights."""
+    """The final weights: the training's result."""
+    best: Path
+    """The weights with the best validation score, to look into; the final ones where there was no validation."""
     history: list[Record]
     """The lines of metrics.jsonl."""
 
@@ -459,11 +457,13 @@ class _Run:
 
     def finish(self) -> Result:
         """Writes the final weights, and says where everything is."""
-        self._save_weights("last", {})
+        named = ("psnr_rgb", "ssim_y", "miou", "accuracy")
+        latest = self.history[-1] if self.history else {}
+        self._save_weights("last", {f"validation_{name}": latest[name] for name in named if name in latest})
         best = self.folder / "best.safetensors"
         last = self.folder / "last.safetensors"
         seconds = time.monotonic() - self.began
-        return Result(self.folder, self.progress.step, seconds, best if best.exists() else last, last, self.history)
+        return Result(self.folder, self.progress.step, seconds, last, best if best.exists() else last, self.history)
 
     def _save_weights(self, name: str, scores: Record):
         if not self.main:
@@ -597,22 +597,32 @@ class Job:
         return recipe, sources
 
     def run(self, observers: Iterable[Observer] = (), progress: bool = False) -> Result:
-        """Trains, validating on the light and heavy hold-out of scikit-image's photographs; segmenters on streets.
+        """Trains, validating on what is held back of the data (`derainlib.data.validation`); segmenters on streets.
 
-        The streets are those of the folder's split "val", or drawn ones where it has none, in the rain of the training.
+        Where too little was given to hold any back, drawn streets judge. The streets of segmenters are those of the
+        folder's split "val", or drawn ones where it has none, in the rain of the training.
         """
         recipe, sources = self.plan()
+        sources, judged = self._hold_back(recipe, sources)
         return train(
-            recipe, sources, self.out_dir, validation=self._validation(recipe), workers=self.workers,
-            observers=observers, progress=progress,
+            recipe, sources, self.out_dir, validation=judged, workers=self.workers, observers=observers,
+            progress=progress,
         )  # fmt: skip
 
-    def _validation(self, recipe: Recipe) -> Sequence[Pair]:
-        if recipe.criterion == "psnr_rgb":
-            return [pair for kind in ("light", "heavy") for pair in holdout(kind, "skimage")[: recipe.validation]]
+    def _hold_back(self, recipe: Recipe, sources: Sources) -> tuple[Sources, Sequence[Pair]]:
+        """What is left to train on, and what judges."""
+        if recipe.criterion == "miou":
+            return sources, self._streets(recipe)
+        if self.clean_dir or self.data_dir or self.scenes_dir:
+            left, held = validation.hold_back(sources, recipe.validation)
+            if len(held):
+                return left, held
+        return sources, validation.streets(recipe.validation)
+
+    def _streets(self, recipe: Recipe) -> Sequence[Pair]:
         if self.scenes_dir and "val" in scenes.splits(self.scenes_dir):
             streets = scenes.read(self.scenes_dir, "val", scenes.CAMVID)
         else:
-            streets = scenes.drawn(range(VALIDATION_STREETS, VALIDATION_STREETS + recipe.validation))
+            streets = scenes.drawn(range(validation.STREETS, validation.STREETS + recipe.validation))
         apart = max(1, len(streets) // recipe.validation)  # neighbours in a video look alike
         return scenes.RainyScenes(streets[::apart][: recipe.validation], recipe.rain)

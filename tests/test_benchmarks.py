@@ -149,3 +149,28 @@ def test_street_scores_of_a_study(benchmark, streets, tmp_path, capsys):
         assert change["low"] <= change["mean"] <= change["high"]
         assert change["mean"] == pytest.approx(row["accuracy"] - rows["L_acc"]["accuracy"])
     assert len({row["accuracy"] for row in rows.values()}) == 3
+
+
+def test_ship_takes_the_last_weights(benchmark, tmp_path, monkeypatch):
+    """With the phases that led to them; a start that has become other weights since is no phase of theirs."""
+    import torch
+
+    from derainlib import recipes, training
+    from derainlib.data.synthetic import gather
+    from derainlib.models import weights
+
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "shipped")
+    ship = benchmark("ship").main
+    recipe = recipes.get("srn", "tiny", options={"stages": 1, "width": 6}, ema=0.5)
+    first = training.train(recipe, gather(), tmp_path / "first")
+    ship(["mine", str(first.folder), "--data", "streets"])
+    second = training.train(recipe.replace(start="mine", steps=2), gather(), tmp_path / "second")
+    ship(["mine", str(second.folder), "--data", "streets"])
+    card = weights.card("mine")
+    assert [phase["steps"] for phase in card["phases"]] == [4, 2]
+    assert card["phases"][1]["start_sha256"] == weights.header(first.last)["sha256"]
+    assert card["steps"] == 6
+    expected = weights.load(second.last).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in weights.load("mine").state_dict().items())
+    with pytest.raises(SystemExit, match="started from other weights than the shipped mine"):
+        ship(["mine", str(second.folder), "--data", "streets"])

@@ -270,7 +270,7 @@ class TestTrain:
         assert cli.main(words) == 0
         assert cli.main(words) == 0  # the run is there already, nothing is left to do
         assert capsys.readouterr().out.count("2 steps in") == 2
-        assert weights.load("run/best.safetensors").options == {"stages": 1, "width": 6}
+        assert weights.load("run/last.safetensors").options == {"stages": 1, "width": 6}
 
     def test_fine_tunes_on_pairs(self, capsys):
         """The network is that of the weights, whatever the scale would make of it."""

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from derainlib import losses, metrics, recipes, training
-from derainlib.data import export, scenes
+from derainlib.data import export, scenes, validation
 from derainlib.data.synthetic import gather
 from derainlib.errors import DataError, RecipeError
 from derainlib.layers import Pair
@@ -498,6 +498,27 @@ def test_every_recipe_trains_at_its_tiny_scale(name, folder, tmp_path):
     result = training.train(recipes.get(name, "tiny", steps=1, batch=1, options=options), gather(folder), tmp_path)
     assert result.steps == 1
     assert np.isfinite(result.history[0]["loss"])
+
+
+def test_what_judges_is_held_back_from_the_training(folder, tmp_path):
+    """Five photographs are too few to spare one: drawn streets judge then; of ten, one is."""
+    changes = {"patch": 24, "options": {"stages": 1, "width": 8}}
+    job = training.Job("srn", str(tmp_path / "few"), "tiny", clean_dir=str(folder), changes=changes)
+    few = job.run()
+    assert "held back" not in weights.card(few.last)["data"]
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for i in range(10):
+        Image.open(folder / f"{i % 5}.png").save(photographs / f"{i}.png")
+    job = training.Job("srn", str(tmp_path / "ten"), "tiny", clean_dir=str(photographs), changes=changes)
+    ten = job.run()
+    card = weights.card(ten.last)
+    assert card["data"] == "10 clean photographs of photographs with mixed rain; 1 held back for validation"
+    assert ten.history[0]["epoch"] == pytest.approx(2 / 9)
+    with torch.inference_mode():
+        network, (_, held) = weights.load(ten.last), validation.hold_back(gather(photographs), 1)
+        scores = [metrics.psnr(network(pair.rainy).background, pair.clean, "rgb").item() for pair in held]
+    assert ten.history[-1]["psnr_rgb"] == card["validation_psnr_rgb"] == pytest.approx(np.mean(scores), abs=1e-3)
 
 
 # --- segmenters -------------------------------------------------------------------------------------------------------
