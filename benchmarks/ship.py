@@ -2,8 +2,8 @@
 
 The last weights of the last run are shipped, averaged where its recipe says so. Where a training had several phases,
 each starting from the weights of the one before, their runs are named in order: the card lists each phase's recipe,
-steps and time, and their sums. A first run that started from the shipped weights of that name goes on with their
-card. The card's scores come from `benchmarks/score.py --update-cards` afterwards.
+steps and time, and their sums. A first run that started from the shipped weights of that name goes on with their card.
+The card's scores come from `benchmarks/score.py --update-cards` afterwards.
 """
 
 import argparse

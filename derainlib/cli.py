@@ -218,6 +218,10 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="name of the recipe; an unknown one lists them all")
     parser.add_argument("out_dir", help="the run's folder; a run in it goes on")
     _training_arguments(parser)
+    parser.add_argument(
+        "--minutes", type=float, default=0.0,
+        help="time for the training in the place of --steps; where OUT_DIR's training is finished, these many more",
+    )  # fmt: skip
     parser.add_argument("--start", default="", help="weights to start from, a shipped name or a .safetensors file")
     parser.add_argument("--workers", type=int, default=0, help="processes that make samples (%(default)s)")
 

@@ -91,7 +91,10 @@ class Recipe:
     """What moves the terms' weights: "fixed" nothing, "loss" and "gradient" MENET's Algorithms 2 (LB) and 1 (GB),
     "uncertainty" Kendall et al. 2018; each term enters multiplied by its own weight (`derainlib.losses.balance`)."""
     steps: int = 1000
-    """Optimiser steps."""
+    """Optimiser steps, unless there are `minutes`."""
+    minutes: float = 0.0
+    """Time for the training, its last validation included, in the place of `steps`: as many are done as fit into it
+    (`derainlib.pace`). 0: the steps count."""
     batch: int = 12
     """Patches a step, over all processes together."""
     accumulate: int = 1
@@ -173,6 +176,8 @@ class Recipe:
         for name in ("paired", "turned"):
             if not 0 <= getattr(self, name) <= 1:
                 self._refuse(f"{name} is a share between 0 and 1, not {getattr(self, name)}")
+        if self.minutes < 0:
+            self._refuse(f"minutes must not be negative; got {self.minutes}")
         if not 0 <= self.ema < 1:
             self._refuse(f"ema is 0 or a decay below 1, such as 0.999; got {self.ema}")
         if self.lr <= 0 or self.gamma <= 0 or self.clip < 0:
@@ -251,7 +256,10 @@ class Recipe:
 
         With the schedule "plateau" it depends on the losses too (`derainlib.training.Plateau`); this is its start.
         """
-        progress = step / self.steps
+        return self.learning_rate_at(step / self.steps)
+
+    def learning_rate_at(self, progress: float) -> float:
+        """The learning rate where a share `progress` of all steps is done, from 0 to 1."""
         if self.schedule == "cosine":
             return self.lr * (1 + math.cos(math.pi * progress)) / 2
         if self.schedule == "steps":

@@ -283,7 +283,7 @@ class Order:
                 raise RecipeError(f"{name} must be at least one, and all different; got {values}")
         if min(self.seeds) < 0 or self.steps < 0:
             raise RecipeError(f"seeds and steps must not be negative; got {self.seeds} and {self.steps}")
-        reserved = [name for name in ("name", "source", "seed", "steps") if name in self.changes]
+        reserved = [name for name in ("name", "source", "seed", "steps", "minutes") if name in self.changes]
         if reserved:
             raise RecipeError(f"a study sets {', '.join(reserved)} itself, by its rows, seeds and steps")
         unknown = [term for term in self.without if term not in TERMS]

@@ -9,6 +9,7 @@ precision; the loop itself stays visible here. A run leaves a folder:
                             moves it (weight_<term>), samples_per_second; with fp16 the scale of the gradients (it
                             halves where a step is skipped, since they were not finite); psnr_rgb, ssim_y when
                             validated (segmenters: miou, accuracy)
+    plan.jsonl              where it is for `minutes`: how many steps were planned, and when (`derainlib.pace`)
     checkpoints/step-N/     everything needed to go on; the newest two are kept
     last.safetensors/.json  the final weights, with their card: what the training is for
     best.safetensors/.json  the weights with the best validation PSNR (segmenters: mIoU), to look into
@@ -22,6 +23,7 @@ one. It then ends with the same weights as an uninterrupted run, since every dra
 
 import dataclasses
 import json
+import math
 import platform
 import shutil
 import time
@@ -40,11 +42,14 @@ from derainlib.data.synthetic import Samples, Schedule, Sources, gather
 from derainlib.errors import DataError, RecipeError
 from derainlib.layers import Layers, Pair
 from derainlib.models import weights
+from derainlib.pace import Pace
 from derainlib.recipes import Recipe, check_type
 
 KEPT_CHECKPOINTS = 2
 LOG_SECONDS = 1.0
 """Progress is shown at most this often; metrics.jsonl has every step."""
+FOREVER = 2**31
+"""More steps than any training does."""
 SMALLEST_SCALE = 2.0**-24
 """The scale of fp16's gradients at which a training gives up: forty steps in a row were skipped to come here."""
 
@@ -172,6 +177,7 @@ def train(
     observers: Iterable[Observer] = (),
     progress: bool = False,
     stop_after: int | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Result:
     """Trains the recipe's network, or goes on with it where `out` already holds checkpoints of the same recipe.
 
@@ -185,6 +191,7 @@ def train(
         observers: called with each record of metrics.jsonl, on the main process.
         progress: whether to show a bar.
         stop_after: stop, with a checkpoint, once this many steps are done in all.
+        clock: tells the time in seconds.
 
     Returns:
         Where everything is, and the history.
@@ -195,20 +202,22 @@ def train(
     """
     if recipe.criterion == "miou" and len(validation) and validation[0].labels is None:
         raise DataError(f"recipe {recipe.name} is judged by mIoU: give it validation pairs with labels")
-    run = _Run(recipe, sources, Path(out), workers)
+    run = _Run(recipe, sources, Path(out), workers, clock)
     run.start()
-    last = min(recipe.steps, stop_after or recipe.steps)
-    with _bar(last, run.progress.step, progress and run.main) as bar:
+    if recipe.minutes:
+        run.time_validation(validation)
+    last = min(stop_after or FOREVER, FOREVER if recipe.minutes else recipe.steps)
+    with _bar(None if last == FOREVER else last, run.progress.step, progress and run.main) as bar:
         for record in run.steps(last):
             step = int(record["step"])
-            if step % recipe.validate_every == 0 or step == recipe.steps:
+            if step % recipe.validate_every == 0 or run.is_over():
                 record |= run.validate(validation)
             if run.main:
                 run.log(record)
                 bar(record)
                 for observer in observers:
                     observer(record)
-            if step % recipe.checkpoint_every == 0 or step == last:
+            if step % recipe.checkpoint_every == 0 or step == last or run.is_over():
                 run.checkpoint()
     return run.finish()
 
@@ -216,11 +225,12 @@ def train(
 class _Run:
     """One training: the objects that the loop needs, and the folder it writes."""
 
-    def __init__(self, recipe: Recipe, sources: Sources, folder: Path, workers: int):
+    def __init__(self, recipe: Recipe, sources: Sources, folder: Path, workers: int, clock: Callable[[], float]):
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
 
         self.recipe, self.sources, self.folder, self.workers = recipe, sources, folder, workers
+        self.clock, self.began, self.validating = clock, clock(), 0.0
         self.samples = Samples(
             sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed,
             layers=sources.layers, turned=recipe.turned,
@@ -253,7 +263,7 @@ class _Run:
             self.accelerator.register_for_checkpointing(learned)
         if self.average:
             self.accelerator.register_for_checkpointing(self.average)
-        self.began = time.monotonic()
+        self.pace: Pace | None = None
         self.history: list[Record] = []
 
     # ---- starting and going on
@@ -265,7 +275,9 @@ class _Run:
         if whole:
             self.accelerator.load_state(str(whole[-1]))
         self._cut_history()
-        self.began = time.monotonic() - self.progress.seconds
+        if self.recipe.minutes:
+            self.pace = Pace(60 * self.recipe.minutes, self.folder / "plan.jsonl", writes=self.main)
+        self.began -= self.progress.seconds
 
     def _claim_folder(self):
         path = self.folder / "recipe.json"
@@ -303,8 +315,15 @@ class _Run:
 
     # ---- the loop
 
+    def is_over(self) -> bool:
+        """Whether all steps are done."""
+        done = self.progress.step
+        return self.pace.is_over(done) if self.pace else done >= self.recipe.steps
+
     def steps(self, last: int) -> Iterable[Record]:
-        """Does the steps up to `last`, one record each."""
+        """Does the steps up to `last`, or until it is over, one record each."""
+        if self.is_over():
+            return
         done, process = self.progress.step, self.accelerator
         schedule = Schedule(
             len(self.samples), self.recipe.batch, done, last, self.recipe.seed,
@@ -318,7 +337,7 @@ class _Run:
             pin_memory=process.device.type == "cuda",
         )
         self.network.train()
-        began, portions = time.monotonic(), []
+        began, portions = self.clock(), []
         for pair in loader:
             portions.append(self._portion(pair.to(process.device)))
             if not process.sync_gradients:
@@ -336,16 +355,21 @@ class _Run:
                 self.plateau.observe(record["loss"])
             if process.scaler:
                 record["scale"] = self._scale()
-            record["samples_per_second"] = self.recipe.batch / (time.monotonic() - began)
+            record["samples_per_second"] = self.recipe.batch / (self.clock() - began)
+            if self.pace:
+                self.pace.observe(self.progress.step, *self._time())
             yield {name: _rounded(name, value) for name, value in record.items()}
-            began, portions = time.monotonic(), []
+            if self.is_over():
+                return
+            began, portions = self.clock(), []
 
     def _portion(self, pair: Pair) -> Record:
         """Forward and backward of one portion of a batch, and the optimiser's step where the batch is whole."""
         process, recipe = self.accelerator, self.recipe
         if not self.plateau:
+            step = self.progress.step
             for group in self.optimizer.param_groups:
-                group["lr"] = recipe.learning_rate(self.progress.step)
+                group["lr"] = recipe.learning_rate_at(self.pace.progress(step) if self.pace else step / recipe.steps)
         with process.accumulate(self.network):
             with process.autocast():
                 layers = self.network(pair.rainy.contiguous(memory_format=torch.channels_last), keep=True)
@@ -362,6 +386,13 @@ class _Run:
             raise self._diverged(f"the loss is {values[0]}")
         names = ["loss", *(f"loss_{name}" for name in terms), *(f"weight_{name}" for name in latest)]
         return dict(zip(names, values, strict=True))
+
+    def _time(self) -> list[float]:
+        """Seconds of the run so far, and of a validation: the first process's, so that all plan alike."""
+        from accelerate.utils import broadcast
+
+        seconds = [self.clock() - self.began, self.validating]
+        return broadcast(torch.tensor(seconds, device=self.accelerator.device)).tolist()
 
     def _diverged(self, how: str) -> RecipeError:
         return RecipeError(
@@ -385,11 +416,24 @@ class _Run:
         """Scores on the validation pairs; keeps the weights if none before were better by the recipe's criterion."""
         if not len(validation):
             return {}
-        scores = {"psnr_rgb": self._beauty, "miou": self._reading}[self.recipe.criterion](validation)
+        began = self.clock()
+        scores = self._score(validation)
+        self.validating = self.clock() - began
         if scores[self.recipe.criterion] > self.progress.best:
             self.progress.best = scores[self.recipe.criterion]
             self._save_weights("best", {f"validation_{name}": score for name, score in scores.items()})
         return {name: round(score, 4 if name == "psnr_rgb" else 5) for name, score in scores.items()}
+
+    def time_validation(self, validation: Sequence[Pair]):
+        """Guesses from one pair how long a validation takes."""
+        if len(validation):
+            began = self.clock()
+            self._score([validation[0]])
+            self.validating = (self.clock() - began) * math.ceil(len(validation) / self.accelerator.num_processes)
+
+    def _score(self, validation: Sequence[Pair]) -> Record:
+        """The scores of the recipe's criterion, the same in every process."""
+        return {"psnr_rgb": self._beauty, "miou": self._reading}[self.recipe.criterion](validation)
 
     def _beauty(self, validation: Sequence[Pair]) -> Record:
         """Mean PSNR and SSIM of the backgrounds."""
@@ -437,7 +481,7 @@ class _Run:
             raise self._diverged("the weights are infinite or NaN")
         name = f"step-{self.progress.step:08d}"
         temporary, final = (self.folder / "checkpoints" / prefix for prefix in (f".{name}", name))
-        self.progress.seconds = time.monotonic() - self.began
+        self.progress.seconds = self.clock() - self.began
         self.accelerator.save_state(str(temporary))
         self.accelerator.wait_for_everyone()
         if self.main:
@@ -465,7 +509,7 @@ class _Run:
         self._save_weights("last", {f"validation_{name}": latest[name] for name in named if name in latest})
         best = self.folder / "best.safetensors"
         last = self.folder / "last.safetensors"
-        seconds = time.monotonic() - self.began
+        seconds = self.clock() - self.began
         return Result(self.folder, self.progress.step, seconds, last, best if best.exists() else last, self.history)
 
     def _save_weights(self, name: str, scores: Record):
@@ -476,8 +520,9 @@ class _Run:
             "data": self.sources.note,
             **({"start_sha256": self.start_sha256} if self.recipe.start else {}),
             "steps": self.progress.step,
+            "megapixels": round(self.progress.step * self.recipe.batch * self.recipe.patch**2 / 1e6, 1),
             "hardware": _hardware(self.accelerator),
-            "wall_seconds": round(time.monotonic() - self.began),
+            "wall_seconds": round(self.clock() - self.began),
             **scores,
         }
         weights.save(self._result(), self.folder / f"{name}.safetensors", card)
@@ -527,7 +572,7 @@ def _hardware(accelerator) -> str:
 class _bar:
     """A progress bar that shows the loss and the last validation score; nothing when it is off."""
 
-    def __init__(self, total: int, done: int, show: bool):
+    def __init__(self, total: int | None, done: int, show: bool):
         from tqdm import tqdm
 
         self.bar = tqdm(total=total, initial=done, unit="step", disable=not show, mininterval=LOG_SECONDS)
@@ -571,6 +616,8 @@ class Job:
     """Text file that names the layers to use."""
     steps: int = 0
     """Optimiser steps; 0 leaves the recipe's."""
+    minutes: float = 0.0
+    """Time for the training in the place of steps; 0 leaves the recipe's steps."""
     changes: dict = field(default_factory=dict)
     """Other fields of the recipe to change, by name."""
     workers: int = 0
@@ -598,7 +645,10 @@ class Job:
 
     def plan(self) -> tuple[Recipe, Sources]:
         """The recipe and the data, both checked."""
-        changes = self.changes | {name: getattr(self, name) for name in ("steps", "start") if getattr(self, name)}
+        if self.minutes and (self.steps or "steps" in self.changes):
+            raise RecipeError("a training has steps or minutes: give one of them")
+        given = {name: getattr(self, name) for name in ("steps", "minutes", "start")}
+        changes = self.changes | {name: value for name, value in given.items() if value}
         recipe = recipes.get(self.recipe, self.scale, **changes)
         sources = gather(
             self.clean_dir, self.clean_list, self.data_dir, self.data_list, recipe.rain, self.scenes_dir,
@@ -611,7 +661,24 @@ class Job:
 
         Where too little was given to hold any back, drawn streets judge. The streets of segmenters are those of the
         folder's split "val", or drawn ones where it has none, in the rain of the training.
+
+        A training for minutes whose folder holds a finished training goes on from its weights, with other draws, in
+        the sub-folder phase-2; the next one in phase-3, from those of phase-2.
         """
+        return self.phase()._run(observers, progress)
+
+    def phase(self) -> "Job":
+        """This job, or the phase of it that is to be done now."""
+        folder, start, number = Path(self.out_dir), self.start, 1
+        while self.minutes and (last := folder / "last.safetensors").exists():
+            number += 1
+            folder, start = Path(self.out_dir) / f"phase-{number}", str(last)
+        if number == 1:
+            return self
+        seed = recipes.get(self.recipe, self.scale, **self.changes).seed + number - 1
+        return dataclasses.replace(self, out_dir=str(folder), start=start, changes=self.changes | {"seed": seed})
+
+    def _run(self, observers: Iterable[Observer], progress: bool) -> Result:
         recipe, sources = self.plan()
         sources, judged = self._hold_back(recipe, sources)
         return train(

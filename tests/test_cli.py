@@ -294,6 +294,22 @@ class TestTrain:
         assert capsys.readouterr().out.count("2 steps in") == 2
         assert weights.load("run/last.safetensors").options == {"stages": 1, "width": 6}
 
+    def test_minutes_are_added_in_phases(self, capsys):
+        """Each starts from the weights of the one before, draws anew, and keeps to its time."""
+        words = ["train", "srn", "run", "--scale", "tiny", "--minutes", "0.02"]
+        assert cli.main([*words, "--set", 'options={"stages": 1, "width": 6}', "validation=1"]) == 0
+        assert cli.main([*words, "--start", "tiny.safetensors"]) == 0
+        assert cli.main(words) == 0
+        assert "run/phase-3/last.safetensors" in capsys.readouterr().out
+        before = "run/last.safetensors"
+        for number in (2, 3):
+            card = weights.card(f"run/phase-{number}/last.safetensors")
+            assert card["start_sha256"] == weights.header(before)["sha256"]
+            assert (card["recipe"]["seed"], card["recipe"]["minutes"]) == (number - 1, 0.02)
+            assert card["megapixels"] == pytest.approx(card["steps"] * 2 * 32**2 / 1e6, abs=0.06)
+            assert card["options"] == {"stages": 1, "width": 6}
+            before = f"run/phase-{number}/last.safetensors"
+
     def test_fine_tunes_on_pairs(self, capsys):
         """The network is that of the weights, whatever the scale would make of it."""
         for side in ("rain", "clean"):
@@ -319,6 +335,7 @@ class TestTrain:
             (["srn", "run", "--set", "batch"], "FIELD=VALUE"),
             (["srn", "run", "--set", "batch=many"], "batch must be int"),
             (["srn", "run", "--data-dir", "missing"], "missing"),
+            (["srn", "run", "--steps", "5", "--minutes", "5"], "steps or minutes"),
             (["brn", "run", "--start", "tiny.safetensors"], "holds weights of srn, not of brn"),
             (["srn", "run", "--start", "nosuch"], "no shipped weights are called 'nosuch'"),
             (["srn", "run", "--clean-list", "some.txt"], "give that folder too"),

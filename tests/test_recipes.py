@@ -292,6 +292,7 @@ def test_cosine_ends_near_zero():
         ({"schedule": "plateau", "gamma": 1.0}, "below 1"),
         ({"schedule": "plateau", "min_lr": 0.1}, "between 0 and lr"),
         ({"schedule": "plateau", "min_lr": -0.1}, "between 0 and lr"),
+        ({"minutes": -1.0}, "minutes must not be negative"),
         ({"ema": 1.0}, "ema is 0 or a decay below 1"),
         ({"window": 0}, "window must be at least 1"),
         ({"patience": 0}, "patience must be at least 1"),
