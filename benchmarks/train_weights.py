@@ -18,7 +18,7 @@ import sys
 import tarfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -58,6 +58,8 @@ class Shipped:
     """Of the time, in proportion to the others."""
     streets: bool = False
     """Whether CamVid's streets train it too."""
+    free: bool = False
+    """Whether it sees CC0 photographs and drawn rain alone, so that no research data set's terms bind its weights."""
     changes: dict = field(default_factory=dict)
     """Further fields of the recipe."""
 
@@ -113,13 +115,15 @@ NETWORKS = {
         changes={"model": "menet"},
     ),
 }
+NETWORKS["menet-free"] = replace(NETWORKS["menet"], free=True)
 """The networks that are shipped, in the order in which they are trained."""
 
 
 def command(name: str, options: argparse.Namespace, minutes: float) -> list[str]:
     """`derain train …` for one network."""
     how = NETWORKS[name]
-    changes = COMMON | {"losses": list(how.losses)} | how.changes | json.loads(options.set)
+    drawn = {"rain": "allround-drawn"} if how.free or not options.data else {}
+    changes = COMMON | drawn | {"losses": list(how.losses)} | how.changes | json.loads(options.set)
     words = [sys.executable, "-m", "derainlib", "train", how.recipe, str(options.out / name)]
     words += ["--scale", options.scale, "--minutes", f"{minutes:.4f}", "--start", str(start(name, options))]
     words += ["--workers", str(options.workers), *_data(how, options)]
@@ -127,15 +131,19 @@ def command(name: str, options: argparse.Namespace, minutes: float) -> list[str]
 
 
 def start(name: str, options: argparse.Namespace) -> str | Path:
-    """The weights that a network starts from: those of an earlier campaign, or the shipped ones."""
+    """The weights that a network starts from: those of an earlier campaign, the shipped ones, or none (empty)."""
     earlier = options.start / name / "last.safetensors" if options.start else None
-    return earlier if earlier and earlier.exists() else name
+    if earlier and earlier.exists():
+        return earlier
+    return name if name in weights.shipped() else ""
 
 
 def _data(how: Shipped, options: argparse.Namespace) -> list[str]:
     if not options.data:
         return []
     data, lists = options.data, options.out / "lists"
+    if how.free:
+        return ["--clean-dir", str(data / "cc0"), "--clean-list", str(data / "splits" / CLEAN["cc0"])]
     words = ["--clean-dir", data, "--clean-list", lists / "clean.txt"]
     words += ["--streaks-dir", data / "streaks", "--streaks-list", lists / "streaks.txt"]
     words += ["--data-dir", data / "rain800" / "training", "--data-list", data / "splits" / "rain800_train.txt"]
@@ -146,6 +154,7 @@ def _data(how: Shipped, options: argparse.Namespace) -> list[str]:
 
 def write_lists(options: argparse.Namespace) -> None:
     """Which photographs and which layers of the data may train, as `derain train` reads them."""
+    (options.out / "lists").mkdir(parents=True, exist_ok=True)
     for name, folders, root in (("clean", CLEAN, ""), ("streaks", STREAKS, "streaks")):
         lines = [str(line) for folder, split in folders.items() for line in _allowed(options.data, folder, split)]
         text = "".join(f"{line.removeprefix(f'{root}/')}\n" for line in lines)
@@ -178,9 +187,8 @@ def train(options: argparse.Namespace) -> dict[str, int]:
 def gains(name: str, options: argparse.Namespace) -> str:
     """A line: how long a network was trained, and its scores before and after."""
     after = options.out / name / "last.safetensors"
-    card = weights.card(after)
-    before = start(name, options)
-    networks = {"before": weights.load(before), "after": weights.load(after)}
+    card, before = weights.card(after), start(name, options)
+    networks = ({"before": weights.load(before)} if before else {}) | {"after": weights.load(after)}
     told = []
     for set_name in SETS:
         score = "psnr_rgb8" if set_name.endswith("dry") else "psnr_rgb"
@@ -228,7 +236,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.data:
             write_lists(options)
         else:
-            COMMON["rain"] = "allround-drawn"
             print("no --data: trained on drawn streets and textures, good to see that it runs", file=sys.stderr)
         ended = train(options)
         for name, status in ended.items():

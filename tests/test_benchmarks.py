@@ -2,9 +2,15 @@
 
 import importlib
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
+import torch
+
+from derainlib import images, metrics, rain
+from derainlib.data import samples, synthetic
+from derainlib.models import weights
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -174,3 +180,100 @@ def test_ship_takes_the_last_weights(benchmark, tmp_path, monkeypatch):
     assert all(torch.equal(value, expected[name]) for name, value in weights.load("mine").state_dict().items())
     with pytest.raises(SystemExit, match="started from other weights than the shipped mine"):
         ship(["mine", str(second.folder), "--data", "streets"])
+
+
+@pytest.fixture(scope="module")
+def small_data(tmp_path_factory):
+    """A folder as DERAIN_DATA names one, with a handful of drawn pictures in each part."""
+    data = tmp_path_factory.mktemp("data")
+    lists = {"bsds500_train": "bsds500", "urban100_train": "urban100", "cc0_train": "cc0"}
+    for seed, (split, folder) in enumerate(lists.items()):
+        names = [f"train/{k}.png" if folder == "bsds500" else f"{k}.png" for k in range(6)]
+        for k, name in enumerate(names):
+            images.write(samples.street((70, 80), seed=10 * seed + k)[0][0], made(data / folder / name))
+        made(data / "splits" / f"{split}.txt").write_text("\n".join(names[1:]) + "\n")
+    for k in range(3):
+        clean = samples.street((70, 80), seed=50 + k)[0]
+        rainy = rain.add_rain(clean, "light", [rain.generator(k)]).rainy
+        images.write(torch.cat([clean[0], rainy[0]], 2), made(data / "rain800/training" / f"{k}.png"))
+        layer = rain.draw("heavy", (70, 80), [rain.generator(k)])[0].clamp(0, 1).expand(3, -1, -1)
+        for folder in ("garg", "raintrainh"):
+            images.write(layer, made(data / "streaks" / folder / f"{k}.png"))
+    (data / "splits/rain800_train.txt").write_text("0.png\n1.png\n")
+    (data / "splits/raintrainh_train.txt").write_text("2.png\n")
+    return data
+
+
+def made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+class TestTrainWeights:
+    """`make weights`, at the tiny scale."""
+
+    def words(self, out, data, *more):
+        tiny = ["--minutes", "0.05", "--scale", "tiny", "--limit", "1", "--set", '{"validate_every": 1000}']
+        return [str(out), "--data", str(data), "--networks", "dcdnet", "menet-free", *tiny, *more]
+
+    def test_trains_goes_on_and_packs_up(self, benchmark, small_data, tmp_path, capsys):
+        script, out = benchmark("train_weights"), tmp_path / "campaign"
+        assert script.main(self.words(out, small_data, "--jobs", "2")) == 0
+        told = capsys.readouterr().out
+        assert told.count(" steps, ") == 2
+        assert "dcdnet: " in told
+        assert " -> " in told
+        card = weights.card(out / "dcdnet" / "last.safetensors")
+        assert card["recipe"]["start"] == "dcdnet"
+        assert card["options"] == weights.card("dcdnet")["options"]
+        assert "4 rain layers" in card["data"]
+        assert "2 rainy/clean pairs" in card["data"]
+        free = weights.card(out / "menet-free" / "last.safetensors")
+        assert free["recipe"]["rain"] == "allround-drawn"
+        assert "cc0" in free["data"]
+        assert not any(word in free["data"] for word in ("pairs", "layers"))
+        with tarfile.open(out / "weights.tar") as tar:
+            assert {"dcdnet/last.safetensors", "dcdnet/last.json", "dcdnet/metrics.jsonl"} <= set(tar.getnames())
+        before = (out / "dcdnet" / "last.safetensors").stat().st_mtime_ns
+        assert script.main(self.words(out, small_data)) == 0  # finished ones stay
+        assert (out / "dcdnet" / "last.safetensors").stat().st_mtime_ns == before
+
+    def test_a_failure_is_told_and_stops_no_other(self, benchmark, small_data, tmp_path, capsys):
+        script, out = benchmark("train_weights"), tmp_path / "campaign"
+        made(out / "dcdnet" / "recipe.json").write_text("of something else")
+        assert script.main(self.words(out, small_data)) == 1
+        told = capsys.readouterr().out
+        assert f"dcdnet: failed, see {out / 'dcdnet'}.log" in told
+        assert "menet-free: " in told
+
+    def test_lists_name_what_may_train_and_nothing_else(self, benchmark, small_data, tmp_path):
+        script = benchmark("train_weights")
+        options = script.parse([str(tmp_path), "--data", str(small_data), "--minutes", "1"])
+        script.write_lists(options)
+        clean = (tmp_path / "lists/clean.txt").read_text().split()
+        assert clean == [f"{folder}/{k}.png" for folder in ("bsds500/train", "urban100", "cc0") for k in range(1, 6)]
+        streaks = (tmp_path / "lists/streaks.txt").read_text().split()
+        assert streaks == ["garg/0.png", "garg/1.png", "garg/2.png", "raintrainh/2.png"]
+
+
+def test_pack_holds_what_may_train(benchmark, small_data, tmp_path, capsys):
+    target = tmp_path / "pack"
+    assert benchmark("pack").main([str(target), "--data", str(small_data)]) == 0
+    assert (target / "splits/cc0_train.txt").read_text().split() == [f"{k}.webp" for k in range(1, 6)]
+    assert sorted(path.name for path in (target / "rain800/training").iterdir()) == ["0.webp", "1.webp"]
+    assert sorted(path.name for path in (target / "streaks/raintrainh").iterdir()) == ["2.webp"]
+    assert len(list((target / "bsds500").rglob("*.webp"))) == 5
+    original, packed = (images.read(path) for path in (small_data / "cc0/3.png", target / "cc0/3.webp"))
+    assert metrics.psnr(packed[None], original[None]).item() > 25
+    script = benchmark("train_weights")
+    script.write_lists(script.parse([str(tmp_path), "--data", str(target), "--minutes", "1"]))
+    sources = synthetic.gather(target, tmp_path / "lists/clean.txt", rain_style="light")
+    assert len(sources.clean) == 15
+    with pytest.raises(SystemExit):
+        benchmark("pack").main([str(target), "--data", str(small_data)])
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_pack_that_does_not_fit(benchmark, small_data, tmp_path, capsys):
+    assert benchmark("pack").main([str(tmp_path / "p"), "--data", str(small_data), "--megabytes", "0.01"]) == 1
+    assert "allow more with --megabytes" in capsys.readouterr().err
