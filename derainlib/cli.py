@@ -223,7 +223,10 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         help="time for the training in the place of --steps; where OUT_DIR's training is finished, these many more",
     )  # fmt: skip
     parser.add_argument("--start", default="", help="weights to start from, a shipped name or a .safetensors file")
-    parser.add_argument("--workers", type=int, default=0, help="processes that make samples (%(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=-1, help="processes that make samples (the cores to spare beside a GPU)"
+    )
+    parser.add_argument("--compile", action="store_true", dest="compiled", help="compile the network, for a GPU")
 
 
 def _train(args: argparse.Namespace) -> int:

@@ -24,6 +24,7 @@ one. It then ends with the same weights as an uninterrupted run, since every dra
 import dataclasses
 import json
 import math
+import os
 import platform
 import shutil
 import time
@@ -48,6 +49,8 @@ from derainlib.recipes import Recipe, check_type
 KEPT_CHECKPOINTS = 2
 LOG_SECONDS = 1.0
 """Progress is shown at most this often; metrics.jsonl has every step."""
+AUTOMATIC = -1
+"""Workers: as many as there are cores to spare."""
 FOREVER = 2**31
 """More steps than any training does."""
 SMALLEST_SCALE = 2.0**-24
@@ -173,7 +176,8 @@ def train(
     out: str | Path,
     *,
     validation: Sequence[Pair] = (),
-    workers: int = 0,
+    workers: int = AUTOMATIC,
+    compiled: bool = False,
     observers: Iterable[Observer] = (),
     progress: bool = False,
     stop_after: int | None = None,
@@ -187,7 +191,10 @@ def train(
         out: the run's folder.
         validation: pairs of one image each, scored every `recipe.validate_every` steps; by the criterion "miou" they
             must have labels.
-        workers: processes that make samples; the samples are the same with any number.
+        workers: processes that make samples; the samples are the same with any number. By default a core each where a
+            GPU trains, which must not wait for rain, and none where the cores train themselves.
+        compiled: whether torch.compile makes the network quicker, which takes a minute or more at the start. Names in
+            checkpoints and weights stay the same; the last digits of the weights may not.
         observers: called with each record of metrics.jsonl, on the main process.
         progress: whether to show a bar.
         stop_after: stop, with a checkpoint, once this many steps are done in all.
@@ -202,7 +209,7 @@ def train(
     """
     if recipe.criterion == "miou" and len(validation) and validation[0].labels is None:
         raise DataError(f"recipe {recipe.name} is judged by mIoU: give it validation pairs with labels")
-    run = _Run(recipe, sources, Path(out), workers, clock)
+    run = _Run(recipe, sources, Path(out), workers, compiled, clock)
     run.start()
     if recipe.minutes:
         run.time_validation(validation)
@@ -225,11 +232,19 @@ def train(
 class _Run:
     """One training: the objects that the loop needs, and the folder it writes."""
 
-    def __init__(self, recipe: Recipe, sources: Sources, folder: Path, workers: int, clock: Callable[[], float]):
+    def __init__(
+        self,
+        recipe: Recipe,
+        sources: Sources,
+        folder: Path,
+        workers: int,
+        compiled: bool,
+        clock: Callable[[], float],
+    ):
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
 
-        self.recipe, self.sources, self.folder, self.workers = recipe, sources, folder, workers
+        self.recipe, self.sources, self.folder = recipe, sources, folder
         self.clock, self.began, self.validating = clock, clock(), 0.0
         self.samples = Samples(
             sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed,
@@ -242,6 +257,7 @@ class _Run:
             gradient_accumulation_steps=recipe.accumulate,
         )
         _scale_on_the_cpu(self.accelerator)
+        self.workers = _spare_cores(self.accelerator) if workers == AUTOMATIC else workers
         self.main = self.accelerator.is_main_process
         self.start_sha256 = weights.header(recipe.start)["sha256"] if recipe.start else ""
         with torch.random.fork_rng():
@@ -249,6 +265,8 @@ class _Run:
             network = recipe.build_model()
         network.to(self.accelerator.device, memory_format=torch.channels_last)
         self.average = averaged(network, recipe.ema) if recipe.ema else None  # before accelerate wraps its `forward`
+        if compiled:  # the function, not the module: so names stay, and accelerate's wrapping goes around it
+            network.forward = torch.compile(network.forward)
         self.loss = recipe.build_loss(network).to(self.accelerator.device)
         learned = _Learned(self.loss)
         self.network, self.optimizer = self.accelerator.prepare(
@@ -466,7 +484,7 @@ class _Run:
         network = self._result().eval()
         for i in range(self.accelerator.process_index, len(validation), self.accelerator.num_processes):
             pair = validation[i].to(self.accelerator.device)
-            with torch.inference_mode():
+            with torch.inference_mode(), torch.compiler.set_stance("force_eager"):  # or each size would be compiled
                 layers = network(pair.rainy)
             yield pair, layers
         network.train()
@@ -540,6 +558,13 @@ def _scale_on_the_cpu(accelerator):
     """Half precision on the CPU as on a GPU: accelerate would train in float32 there, without a word."""
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         accelerator.native_amp, accelerator.scaler = True, torch.amp.GradScaler("cpu")
+
+
+def _spare_cores(accelerator) -> int:
+    """Cores that a process can have make its samples: none where the cores train."""
+    if accelerator.device.type == "cpu":
+        return 0
+    return max(1, (os.cpu_count() or 1) // accelerator.num_processes - 1)
 
 
 def _checkpoints(folder: Path) -> list[Path]:
@@ -620,8 +645,10 @@ class Job:
     """Time for the training in the place of steps; 0 leaves the recipe's steps."""
     changes: dict = field(default_factory=dict)
     """Other fields of the recipe to change, by name."""
-    workers: int = 0
-    """Processes that make samples."""
+    workers: int = AUTOMATIC
+    """Processes that make samples; −1 takes the cores that there are to spare, where a GPU trains."""
+    compiled: bool = False
+    """Whether torch.compile makes the network quicker; worth its minute at the start on a GPU."""
 
     def __post_init__(self):
         for spec in dataclasses.fields(self):
@@ -682,8 +709,8 @@ class Job:
         recipe, sources = self.plan()
         sources, judged = self._hold_back(recipe, sources)
         return train(
-            recipe, sources, self.out_dir, validation=judged, workers=self.workers, observers=observers,
-            progress=progress,
+            recipe, sources, self.out_dir, validation=judged, workers=self.workers, compiled=self.compiled,
+            observers=observers, progress=progress,
         )  # fmt: skip
 
     def _hold_back(self, recipe: Recipe, sources: Sources) -> tuple[Sources, Sequence[Pair]]:

@@ -537,6 +537,33 @@ def test_plans_made_after_the_newest_checkpoint_are_kept(slowing, folder, tmp_pa
     assert_same(result.last, slowing.last)
 
 
+# --- compiled --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_a_compiled_network_trains_like_a_plain_one(folder, tmp_path, monkeypatch, precision):
+    """Under the same names, its average included; validation, whose images have all sizes, compiles nothing."""
+    real, sizes = torch.compile, set()
+
+    def backend(graph, inputs):
+        sizes.update(tuple(x.shape[-2:]) for x in inputs if isinstance(x, torch.Tensor) and x.ndim == 4)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda function: real(function, backend=backend))
+    judges = [Pair(*torch.rand(2, 1, 3, *size)) for size in ((24, 40), (32, 24))]
+    recipe = tiny(precision=precision, ema=0.9, validate_every=2, checkpoint_every=2)
+    plain = training.train(recipe, gather(folder), tmp_path / "plain", validation=judges)
+    training.train(recipe, gather(folder), tmp_path / "run", validation=judges, compiled=True, stop_after=4)
+    result = training.train(recipe, gather(folder), tmp_path / "run", validation=judges)  # goes on uncompiled
+    assert parameters(result.last).keys() == parameters(plain.last).keys()
+    assert_alike(result.last, plain.last, initial(recipe))
+    assert [r["psnr_rgb"] for r in result.history if "psnr_rgb" in r] == pytest.approx(
+        [r["psnr_rgb"] for r in plain.history if "psnr_rgb" in r], abs=0.01
+    )
+    assert (24, 24) in sizes
+    assert not sizes & {(24, 40), (32, 24)}
+
+
 # --- many processes --------------------------------------------------------------------------------------------------
 
 SHARED = {
