@@ -39,6 +39,7 @@ STREAKS = {"streaks/garg": None, "streaks/raintrainh": "raintrainh_train.txt"}
 COMMON = {
     "rain": "allround",
     "paired": 0.1,
+    "dry": 0.1,
     "turned": 0.35,
     "ema": 0.999,
     "schedule": "cosine",

@@ -390,31 +390,28 @@ MIXES: dict[str, tuple[tuple[str, float], ...]] = {
     ),
     # Streaks alone: a network that also learns to lift mist darkens scenes that are pale without any rain.
     "streaks": (("light", 0.5), ("heavy", 0.2), ("crossed", 0.1), ("noise", 0.1), ("rain800", 0.1)),
-    # Any rain, layers from files among it, and some photographs without: a network that never saw a dry one wipes off
-    # what only looks like rain. About half is light, as above.
+    # Any rain, layers from files among it. About half is light, as above.
     "allround": (
-        ("light", 0.2),
-        ("layers", 0.25),
-        ("heavy", 0.14),
+        ("light", 0.22),
+        ("layers", 0.28),
+        ("heavy", 0.16),
         ("layers-dense", 0.06),
-        ("dense", 0.07),
-        ("crossed", 0.05),
+        ("dense", 0.08),
+        ("crossed", 0.06),
         ("wide", 0.05),
-        ("noise", 0.04),
+        ("noise", 0.05),
         ("rain800", 0.04),
-        ("dry", 0.1),
-    ),
+    ),  # fmt: skip
     # The same for who has no layers.
     "allround-drawn": (
-        ("light", 0.4),
-        ("heavy", 0.16),
-        ("dense", 0.12),
-        ("crossed", 0.05),
+        ("light", 0.45),
+        ("heavy", 0.18),
+        ("dense", 0.13),
+        ("crossed", 0.06),
         ("wide", 0.06),
-        ("noise", 0.06),
+        ("noise", 0.07),
         ("rain800", 0.05),
-        ("dry", 0.1),
-    ),
+    ),  # fmt: skip
     # PHPNet's streets: its five radii equally often (intensity-aware rain); and its Table IV, without one of the sizes.
     "streets": (("streets-small", 0.2), ("streets-medium", 0.4), ("streets-large", 0.4)),
     "streets-no-small": (("streets-medium", 0.5), ("streets-large", 0.5)),

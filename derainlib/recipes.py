@@ -105,6 +105,9 @@ class Recipe:
     """Rain laid on clean photographs: a preset or mix of `derainlib.rain`."""
     paired: float = 0.25
     """Share of samples taken from rainy/clean pairs, where the data has both pairs and clean photographs."""
+    dry: float = 0.0
+    """Share of the clean photographs on which no rain falls. The papers' networks see rain alone; one that never saw a
+    dry photograph wipes off what only looks like rain."""
     turned: float = 0.0
     """Share of samples that are turned by 90, 180 or 270 degrees, rain and all. The papers turn none; but people turn
     their cameras, and a network that never saw rain fall sideways leaves it there."""
@@ -173,7 +176,7 @@ class Recipe:
                 self._refuse(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.patch < 16:
             self._refuse(f"patch must be at least 16 pixels, not {self.patch}")
-        for name in ("paired", "turned"):
+        for name in ("paired", "dry", "turned"):
             if not 0 <= getattr(self, name) <= 1:
                 self._refuse(f"{name} is a share between 0 and 1, not {getattr(self, name)}")
         if self.minutes < 0:

@@ -248,7 +248,7 @@ class _Run:
         self.clock, self.began, self.validating = clock, clock(), 0.0
         self.samples = Samples(
             sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed,
-            layers=sources.layers, turned=recipe.turned,
+            layers=sources.layers, turned=recipe.turned, dry=recipe.dry,
         )  # fmt: skip
         AcceleratorState._reset_state()  # or a second run in one process could not choose another precision
         self.accelerator = Accelerator(

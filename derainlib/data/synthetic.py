@@ -153,6 +153,7 @@ class Samples(Dataset):
         seed: of the training.
         layers: rain layers from files, for styles that lay them on.
         turned: share of samples that are turned.
+        dry: share of the clean crops on which no rain falls.
         memory: bytes that hold decoded images, shared out to the workers. They are filled once: where an epoch does not
             fit, what was read first stays, and the rest is read from its files at each visit.
 
@@ -172,6 +173,7 @@ class Samples(Dataset):
         *,
         layers: Sequence[Layer] = (),
         turned: float = 0.0,
+        dry: float = 0.0,
     ):
         if not len(clean) and not len(pairs):
             raise DataError("no training data: give clean photographs, rainy/clean pairs, or both")
@@ -179,7 +181,7 @@ class Samples(Dataset):
             raise DataError(f"seed {seed} belongs to the hold-out; train with a seed outside {HOLDOUT_SEEDS}")
         self.clean, self.pairs = list(clean), pairs
         self.patch, self.style, self.seed = patch, style, seed
-        self.paired, self.turned, self.layers = paired if len(pairs) else 0.0, turned, layers
+        self.paired, self.turned, self.dry, self.layers = paired if len(pairs) else 0.0, turned, dry, layers
         self.memory, self._kept, self._size = memory, {}, 0
 
     def __len__(self) -> int:
@@ -194,11 +196,14 @@ class Samples(Dataset):
         generators = [rain.generator(self.seed, epoch, index) for epoch, index in keys]
         crops = [self._crop(index, g) for (_, index), g in zip(keys, generators, strict=True)]
         rainy, clean = (torch.stack([c[side] for c in crops]).float().div_(255) for side in (0, 1))
-        dry = [i for i, crop in enumerate(crops) if crop.rainy is crop.clean]
-        if dry:
-            rainy[dry] = rain.add_rain(clean[dry], self.style, [generators[i] for i in dry], self.layers).rainy
+        wet = [i for i, crop in enumerate(crops) if crop.rainy is crop.clean and not self._stays_dry(generators[i])]
+        if wet:
+            rainy[wet] = rain.add_rain(clean[wet], self.style, [generators[i] for i in wet], self.layers).rainy
         pair = Pair(rainy, clean, labels=_together([crop.labels for crop in crops]))
         return _turned(pair, [self._turns(g) for g in generators]) if self.turned else pair
+
+    def _stays_dry(self, generator: torch.Generator) -> bool:
+        return self.dry > 0 and torch.rand((), generator=generator).item() < self.dry
 
     def _turns(self, generator: torch.Generator) -> int:
         """By how many right angles a sample is turned."""

@@ -312,3 +312,18 @@ class TestTurned:
         upright, some = self.batch(0.0, 200), self.batch(0.3, 200)
         turned = sum(not torch.equal(a, b) for a, b in zip(upright.rainy, some.rainy, strict=True))
         assert 35 <= turned <= 85
+
+
+class TestDry:
+    def test_share_stays_as_it_is(self):
+        samples = Samples([a_scene(0)], patch=24, style="heavy", dry=0.3)
+        batch = samples.__getitems__([(epoch, 0) for epoch in range(300)])
+        dry = [torch.equal(rainy, clean) for rainy, clean in zip(batch.rainy, batch.clean, strict=True)]
+        assert 60 <= sum(dry) <= 120
+        rainy = samples[(dry.index(False), 0)].rainy
+        assert torch.equal(rainy[0], batch.rainy[dry.index(False)])  # alone as in its batch
+
+    def test_pairs_are_left_alone(self):
+        pair = a_pair(0.1)
+        samples = Samples(pairs=[pair], patch=24, dry=1.0)
+        assert (samples[(0, 0)].rain == 0.25).all()
