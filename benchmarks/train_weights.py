@@ -76,7 +76,7 @@ def _charbonnier(**options) -> dict:
 
 NETWORKS = {
     "srn": Shipped("srn", ({"term": "ssim"}, _psnr(0.03)), 6, changes={"lr": 8e-4}),
-    "brn": Shipped("brn", ({"term": "ssim"}, _psnr(0.03)), 8, changes={"lr": 8e-4}),
+    "brn": Shipped("brn", ({"term": "ssim"}, _psnr(0.03)), 6, changes={"lr": 8e-4}),
     "qsnet": Shipped(
         "qsnet",
         (
@@ -86,7 +86,8 @@ NETWORKS = {
             {"term": "auxiliary", "weight": 2.55},  # 0.01 for images in 0..255: every scale derains by itself
             _psnr(0.02),
         ),
-        3,
+        5,
+        changes={"lr": 2e-3},
     ),
     "dcdnet": Shipped(
         "dcdnet/no-VGG",
@@ -95,7 +96,8 @@ NETWORKS = {
             {"term": "l1"},
             _psnr(0.02),
         ),
-        2,
+        2.3,
+        changes={"lr": 2e-3},
     ),
     "phpnet": Shipped(
         "phpnet/acc-col",
@@ -105,18 +107,18 @@ NETWORKS = {
             {"term": "colour", "weight": 0.1},
             _psnr(0.02),
         ),
-        2,
+        3,
         streets=True,
         changes={"lr": 1e-3},
     ),
     "menet": Shipped(
         "menet/edge-fixed",
         ({"term": "l1"}, {"term": "edge", "weight": 0.1, "options": {"scale": 1.0}}, _psnr(0.02)),
-        1.5,
+        3,
         changes={"model": "menet"},
     ),
 }
-NETWORKS["menet-free"] = replace(NETWORKS["menet"], free=True)
+NETWORKS["menet-free"] = replace(NETWORKS["menet"], free=True, share=2.3)
 """The networks that are shipped, in the order in which they are trained."""
 
 

@@ -401,7 +401,7 @@ MIXES: dict[str, tuple[tuple[str, float], ...]] = {
         ("wide", 0.05),
         ("noise", 0.05),
         ("rain800", 0.04),
-    ),  # fmt: skip
+    ),
     # The same for who has no layers.
     "allround-drawn": (
         ("light", 0.45),
@@ -411,7 +411,7 @@ MIXES: dict[str, tuple[tuple[str, float], ...]] = {
         ("wide", 0.06),
         ("noise", 0.07),
         ("rain800", 0.05),
-    ),  # fmt: skip
+    ),
     # PHPNet's streets: its five radii equally often (intensity-aware rain); and its Table IV, without one of the sizes.
     "streets": (("streets-small", 0.2), ("streets-medium", 0.4), ("streets-large", 0.4)),
     "streets-no-small": (("streets-medium", 0.5), ("streets-large", 0.5)),

