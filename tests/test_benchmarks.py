@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from derainlib import images, metrics, rain
+from derainlib import images, metrics, rain, recipes
 from derainlib.data import samples, synthetic
 from derainlib.models import weights
 
@@ -69,7 +69,6 @@ def test_balance_cost(benchmark, tmp_path):
 def test_balance_cost_compares_the_same_weights(benchmark):
     import torch
 
-    from derainlib import recipes
     from derainlib.layers import Pair
 
     script, recipe = benchmark("balance_cost"), recipes.get("menet/GB", "tiny")
@@ -161,7 +160,7 @@ def test_ship_takes_the_last_weights(benchmark, tmp_path, monkeypatch):
     """With the phases that led to them; a start that has become other weights since is no phase of theirs."""
     import torch
 
-    from derainlib import recipes, training
+    from derainlib import training
     from derainlib.data.synthetic import gather
     from derainlib.models import weights
 
@@ -277,3 +276,33 @@ def test_pack_holds_what_may_train(benchmark, small_data, tmp_path, capsys):
 def test_pack_that_does_not_fit(benchmark, small_data, tmp_path, capsys):
     assert benchmark("pack").main([str(tmp_path / "p"), "--data", str(small_data), "--megabytes", "0.01"]) == 1
     assert "allow more with --megabytes" in capsys.readouterr().err
+
+
+class TestSpeedrun:
+    def test_runs_until_the_goal(self, benchmark, small_data, tmp_path, monkeypatch):
+        script = benchmark("speedrun")
+        scores = iter([{"rain100l": 30.0, "fresh_gain": 1.0}, {"rain100l": 32.5, "fresh_gain": 2.0}])
+        monkeypatch.setattr(script, "judge", lambda path, data, seed: next(scores) | {"seed": seed})
+        entry = recipes.get("menet/edge-fixed", "tiny", model="menet", rain="layers", steps=6, paired=0.0)
+        monkeypatch.setitem(script.ENTRIES["sprint"], "menet", entry)
+        out = tmp_path / "speedrun.json"
+        assert script.main(["sprint", "--data", str(small_data), "--looks", "3", "--out", str(out)]) == 0
+        found = json.loads(out.read_text())["sprint"]["menet"]
+        first, second = found["curve"]  # the third look is not needed
+        assert (first["step"], second["step"], second["rain100l"]) == (2, 4, 32.5)
+        assert 0 < first["minutes"] < second["minutes"]
+        assert first["seed"] == found["recipe"]["seed"] + 1
+        assert second["megapixels"] == pytest.approx(4 * 2 * 32**2 / 1e6, abs=1e-3)
+
+    def test_heavy_networks_do_not_race_as_feathers(self, benchmark, small_data, tmp_path, monkeypatch, capsys):
+        script = benchmark("speedrun")
+        monkeypatch.setitem(script.ENTRIES["featherweight"], "srn", recipes.get("srn", "tiny", rain="light"))
+        words = ["featherweight", "--entry", "srn", "--data", str(small_data), "--out", str(tmp_path / "r.json")]
+        assert script.main(words) == 1
+        assert "has 168,963 parameters; this race allows 17,305" in capsys.readouterr().err
+
+    def test_judged_in_rain_that_nobody_has_seen(self, benchmark, derain_data):
+        script = benchmark("speedrun")
+        one, other = (script.rained(derain_data, seed)[0] for seed in (1, 2))
+        assert torch.equal(one.clean, other.clean)
+        assert not torch.equal(one.rainy, other.rainy)
