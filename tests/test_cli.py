@@ -316,6 +316,7 @@ class TestTrain:
             (["srn", "run", "--steps", "5", "--minutes", "5"], "steps or minutes"),
             (["brn", "run", "--start", "tiny.safetensors"], "holds weights of srn, not of brn"),
             (["srn", "run", "--start", "nosuch"], "no shipped weights are called 'nosuch'"),
+            (["srn", "run", "--data-dir", "."], "clean photographs alone are given as clean_dir"),
             (["srn", "run", "--clean-list", "some.txt"], "give that folder too"),
         ],
     )
