@@ -622,6 +622,8 @@ class Job:
     """"full", "quick" or "tiny"."""
     start: str = ""
     """Weights to start from, a shipped name or a .safetensors file; empty for the recipe's."""
+    vgg: str = ""
+    """File of VGG weights for the recipe's perceptual terms; empty for what the recipe says."""
     data_dir: str = ""
     """Folder of rainy/clean pairs."""
     data_list: str = ""
@@ -670,6 +672,8 @@ class Job:
         given = {name: getattr(self, name) for name in ("steps", "minutes", "start")}
         changes = self.changes | {name: value for name, value in given.items() if value}
         recipe = recipes.get(self.recipe, self.scale, **changes)
+        if self.vgg:
+            recipe = recipe.judged_by(self.vgg)
         return recipe, self._gather(recipe.rain)
 
     def _gather(self, rain: str) -> Sources:
