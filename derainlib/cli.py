@@ -223,6 +223,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         help="time for the training in the place of --steps; where OUT_DIR's training is finished, these many more",
     )  # fmt: skip
     parser.add_argument("--start", default="", help="weights to start from, a shipped name or a .safetensors file")
+    parser.add_argument("--vgg", default="", help="file of VGG weights, for recipes with a perceptual loss")
     parser.add_argument(
         "--workers", type=int, default=-1, help="processes that make samples (the cores to spare beside a GPU)"
     )

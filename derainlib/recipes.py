@@ -254,6 +254,16 @@ class Recipe:
             raise DerainError(f"balance 'gradient' needs {self.model} to name its shared layer (`shared`); it does not")
         return GradientBalanced(named, weights, shared)
 
+    def judged_by(self, vgg: str) -> "Recipe":
+        """The same recipe with the VGG weights of this file in its perceptual terms.
+
+        Raises:
+            RecipeError: it has no such term.
+        """
+        if "perceptual" not in {loss.term for loss in self.losses}:
+            self._refuse("no term of its loss is perceptual, so it has no use for VGG weights")
+        return self.replace(losses=tuple(_perceptual(loss, vgg) for loss in self.losses))
+
     def learning_rate(self, step: int) -> float:
         """The learning rate of optimiser step `step`, counted from 0.
 
@@ -625,6 +635,11 @@ def _own(recipe: Recipe, scale: str) -> dict:
 
 def _without_files(loss: Loss) -> Loss:
     """The term as it runs where no weights of a VGG or a segmenter are at hand."""
-    if loss.term == "perceptual":
-        return dataclasses.replace(loss, options=loss.options | {"weights": "random"})
-    return dataclasses.replace(loss, options=loss.options | {"network": "random"}) if loss.segmenter else loss
+    if loss.segmenter:
+        return dataclasses.replace(loss, options=loss.options | {"network": "random"})
+    return _perceptual(loss, "random")
+
+
+def _perceptual(loss: Loss, vgg: str) -> Loss:
+    """The term with these VGG weights, if it has any."""
+    return dataclasses.replace(loss, options=loss.options | {"weights": vgg}) if loss.term == "perceptual" else loss

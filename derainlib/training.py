@@ -625,6 +625,8 @@ class Job:
     """"full", "quick" or "tiny"."""
     start: str = ""
     """Weights to start from, a shipped name or a .safetensors file; empty for the recipe's."""
+    vgg: str = ""
+    """File of VGG weights for the recipe's perceptual terms; empty for what the recipe says."""
     data_dir: str = ""
     """Folder of rainy/clean pairs."""
     data_list: str = ""
@@ -677,11 +679,20 @@ class Job:
         given = {name: getattr(self, name) for name in ("steps", "minutes", "start")}
         changes = self.changes | {name: value for name, value in given.items() if value}
         recipe = recipes.get(self.recipe, self.scale, **changes)
-        sources = gather(
-            self.clean_dir, self.clean_list, self.data_dir, self.data_list, recipe.rain, self.scenes_dir,
-            self.streaks_dir, self.streaks_list,
-        )  # fmt: skip
-        return recipe, sources
+        if self.vgg:
+            recipe = recipe.judged_by(self.vgg)
+        return recipe, self._gather(recipe.rain)
+
+    def _gather(self, rain: str) -> Sources:
+        try:
+            return gather(
+                self.clean_dir, self.clean_list, self.data_dir, self.data_list, rain, self.scenes_dir,
+                self.streaks_dir, self.streaks_list,
+            )  # fmt: skip
+        except DataError as error:
+            if not self.clean_dir and Path(self.data_dir or "missing").is_dir():
+                raise DataError(f"{error}; clean photographs alone are given as clean_dir (--clean-dir)") from None
+            raise
 
     def run(self, observers: Iterable[Observer] = (), progress: bool = False) -> Result:
         """Trains, validating on what is held back of the data (`derainlib.data.validation`); segmenters on streets.

@@ -336,8 +336,10 @@ class TestTrain:
             (["srn", "run", "--set", "batch=many"], "batch must be int"),
             (["srn", "run", "--data-dir", "missing"], "missing"),
             (["srn", "run", "--steps", "5", "--minutes", "5"], "steps or minutes"),
+            (["srn", "run", "--vgg", "vgg.safetensors"], "no term of its loss is perceptual"),
             (["brn", "run", "--start", "tiny.safetensors"], "holds weights of srn, not of brn"),
             (["srn", "run", "--start", "nosuch"], "no shipped weights are called 'nosuch'"),
+            (["srn", "run", "--data-dir", "."], "clean photographs alone are given as clean_dir"),
             (["srn", "run", "--clean-list", "some.txt"], "give that folder too"),
         ],
     )

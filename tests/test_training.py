@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -698,6 +699,19 @@ def test_what_judges_is_held_back_from_the_training(folder, tmp_path):
         network, (_, held) = weights.load(ten.last), validation.hold_back(gather(photographs), 1)
         scores = [metrics.psnr(network(pair.rainy).background, pair.clean, "rgb").item() for pair in held]
     assert ten.history[-1]["psnr_rgb"] == card["validation_psnr_rgb"] == pytest.approx(np.mean(scores), abs=1e-3)
+
+
+def test_eq_7_of_dcdnet_trains_with_the_real_vgg(derain_data, folder, tmp_path):
+    """As printed: the L1 of pixels and of VGG features, beside Eq. 6; `--vgg` names the file."""
+    vgg = str(derain_data / "vgg16" / "vgg16_to_relu3_3.safetensors")
+    changes = {"patch": 24, "options": {"stages": 2, "width": 4}, "lr": 3e-3, "schedule": "constant"}
+    job = training.Job("dcdnet", str(tmp_path), "tiny", steps=20, vgg=vgg, clean_dir=str(folder), changes=changes)
+    assert [(loss.term, loss.weight) for loss in job.plan()[0].losses] == [("mse", 1), ("l1", 1), ("perceptual", 1)]
+    with warnings.catch_warnings(action="error", category=UserWarning):  # of random weights, for example
+        history = job.run().history
+    for name in ("loss_perceptual", "loss_l1"):
+        values = [record[name] for record in history]
+        assert 0 < np.mean(values[-5:]) < np.mean(values[:5])
 
 
 # --- segmenters -------------------------------------------------------------------------------------------------------
