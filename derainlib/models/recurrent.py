@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from derainlib.errors import DerainError
 from derainlib.layers import Layers
-from derainlib.models.blocks import Strips, frugal
+from derainlib.models.blocks import Strips, channels_last, frugal
 
 State = tuple[Tensor, ...]
 """What a cell hands to the next stage, the hidden state h first: (h, c) of an LSTM, (h,) of a GRU."""
@@ -232,7 +232,7 @@ class SRN(_Recurrent):
 
     def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
         """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1]; `keep` also returns stages and hidden states."""
-        rainy = rainy.contiguous(memory_format=torch.channels_last)
+        rainy = channels_last(rainy)
         share = self.network.rainy_share(rainy)
         strips = Strips(share, keep)
         x, state, stages, extras = rainy, None, [], {}
@@ -294,7 +294,7 @@ class BRN(_Recurrent):
 
     def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
         """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1]; `keep` also returns stages and hidden states."""
-        rainy = rainy.contiguous(memory_format=torch.channels_last)
+        rainy = channels_last(rainy)
         shares = self.rain.rainy_share(rainy), self.background.rainy_share(rainy)
         strips = Strips(shares[0], keep)
         r = x = rainy
