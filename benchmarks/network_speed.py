@@ -60,8 +60,8 @@ class PlainGroups(nn.Module):
             if isinstance(layer, GroupConv):
                 layer.forward = layer.plain
 
-    def forward(self, rainy: Tensor):
-        return self.model(rainy)
+    def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
+        return self.model(rainy, keep)
 
 
 class TextbookBRN(nn.Module):

@@ -38,6 +38,41 @@ def test_network_speed(benchmark, tmp_path):
     assert textbook["largest difference to brn"] < 1e-4
 
 
+def test_training_speed(benchmark, tmp_path):
+    from derainlib.models import weights
+
+    out, script = tmp_path / "speed.json", benchmark("training_speed")
+    assert script.shipped() == ["brn", "dcdnet", "menet", "phpnet", "qsnet", "srn"]
+    for label in ("before", "now"):
+        options = ["--networks", "qsnet", "srn", "--batch", "2", "--patch", "32", "--rounds", "1", "--threads", "1"]
+        assert script.main([*options, "--label", label, "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert list(found["before"]["2 x 32², 1 thread"]) == ["qsnet", "srn"]
+    for row in found["now"]["2 x 32², 1 thread"].values():
+        assert list(row["per cent of a step"]) == ["data", "forward", "loss", "backward", "optimiser", "record"]
+        assert sum(row["per cent of a step"].values()) == pytest.approx(100, abs=0.5)
+        assert row["per cent of the peak"] == pytest.approx(100 * row["GFLOP/s"] / row["peak GFLOP/s"], rel=0.02)
+        ratio = row["steps a second"] / row["textbook steps a second"]
+        assert row["times quicker than the textbook"] == pytest.approx(ratio, rel=0.02)
+    assert found["now"]["2 x 32², 1 thread"]["srn"]["stages"] == weights.card("srn")["options"]["stages"]
+
+
+@pytest.mark.parametrize("name", ["srn", "brn", "qsnet", "menet"])
+def test_the_textbook_step_is_the_same_step(benchmark, name, tmp_path):
+    """From the same weights and samples both loops have the same losses, before a step and after it."""
+    import argparse
+    import itertools
+
+    script = benchmark("training_speed")
+    recipe = script.recipe_of(name, argparse.Namespace(batch=2, patch=32, rounds=1)).replace(precision="no")
+    sources = script.gather(rain_style=recipe.rain)
+    run = script.training._Run(recipe, sources, tmp_path, 0)
+    run.start()
+    ours = [record["loss"] for record in itertools.islice(run.steps(2), 2)]
+    plainly = list(itertools.islice(script.textbook_steps(recipe, sources, "cpu"), 2))
+    assert plainly == pytest.approx(ours, rel=1e-3)
+
+
 def test_qsnet_tables(benchmark, tmp_path):
     out = tmp_path / "tables.json"
     options = ["--sets", "skimage-light", "--limit", "2", "--out", str(out)]

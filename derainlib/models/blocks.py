@@ -16,6 +16,16 @@ and zeroed afresh for the next.
 """
 
 
+def channels_last(image: Tensor) -> Tensor:
+    """A copy of an image, (N, C, H, W), in that memory format with its own strides.
+
+    `contiguous` leaves a single photograph as it is whose pixels lie so, as those of NumPy and Pillow do, whatever the
+    stride of its one-item batch is. By that stride oneDNN takes the maps that follow for another format, and has no sum
+    with a ReLU in bf16 for two formats.
+    """
+    return image.clone(memory_format=torch.channels_last)
+
+
 def frugal(x: Tensor) -> bool:
     """Whether memory counts: on CPUs, without gradients, which need theirs, or a compiler, which manages its own."""
     return x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()

@@ -32,7 +32,7 @@ from torch.utils.checkpoint import checkpoint
 
 from derainlib.errors import DerainError
 from derainlib.layers import Layers
-from derainlib.models.blocks import Strips
+from derainlib.models.blocks import Strips, channels_last
 
 SLOPE = 0.2
 
@@ -171,7 +171,7 @@ class DCDNet(nn.Module):
 
     def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
         """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1]; `keep` also returns the stages."""
-        rainy = rainy.contiguous(memory_format=torch.channels_last)
+        rainy = channels_last(rainy)
         dtype = self.stage.input.weight.dtype
         strips = Strips(rainy.to(dtype), keep)
         image, unfinished, stages = rainy, None, []

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from derainlib.errors import DerainError
 from derainlib.layers import Layers
-from derainlib.models.blocks import Maps, Strips, conv, frugal
+from derainlib.models.blocks import Maps, Strips, channels_last, conv, frugal
 from derainlib.models.qsnet import QSNet
 
 BLOCKS = ("php", "concatenation", "parallel", "hierarchical", "standard", "nonlocal")
@@ -381,7 +381,7 @@ class PHPNet(nn.Module):
 
     def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
         """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1]; `keep` also returns stages and extras."""
-        rainy = rainy.contiguous(memory_format=torch.channels_last)
+        rainy = channels_last(rainy)
         coarse, extras = self._coarse(rainy, keep)
         stages = [coarse]
         if self.refinement:
@@ -448,7 +448,7 @@ class Phi(nn.Module):
 
     def forward(self, image: Tensor, keep: bool = False) -> Layers:
         """Classifies the pixels of `image`, (N, 3, H, W) in [0, 1]; `keep` adds C_a and attention as in PHPNet."""
-        image = image.contiguous(memory_format=torch.channels_last)
+        image = channels_last(image)
         features, extras = self.encoder(image.to(self.encoder.input.weight.dtype), keep)
         extras["logits"] = self.segmentation(features, image)
         if self.presence:

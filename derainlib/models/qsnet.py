@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from derainlib.errors import DerainError
 from derainlib.layers import Layers
-from derainlib.models.blocks import Maps, Strips, conv
+from derainlib.models.blocks import Maps, Strips, channels_last, conv
 
 RATES = (0, 1, 2, 4, 6)
 """Atrous rates of C_1 … C_5; 0 stands for the 1x1 convolution."""
@@ -209,7 +209,7 @@ class QSNet(nn.Module):
         With `keep`, extras hold the features C_i as "scale_i" and, from each auxiliary decoder, the photograph
         without the rain that it sees, O − A_i, as "decoded_i".
         """
-        rainy = rainy.contiguous(memory_format=torch.channels_last)
+        rainy = channels_last(rainy)
         seen = rainy.to(self.input.weight.dtype)
         strips = Strips(seen, keep, self._widest)
         (x,) = strips.run(lambda image: (self._enter(image),), 1, seen)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from derainlib.errors import DerainError
 from derainlib.layers import Layers
+from derainlib.models.blocks import channels_last
 
 RATES = (1, 2, 4, 8)
 """Dilation rates of a unit of ESPNet."""
@@ -94,7 +95,7 @@ class _Segmenter(nn.Module):
         """Class scores of `rainy`, (N, 3, H, W) in [0, 1]: extras["logits"], (N, classes, H, W), kept or not."""
         height, width = rainy.shape[-2:]
         padded = F.pad(rainy, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
-        padded = padded.to(next(self.parameters()).dtype).contiguous(memory_format=torch.channels_last)
+        padded = channels_last(padded.to(next(self.parameters()).dtype))
         logits = self.score(padded)[..., :height, :width]
         return Layers(rainy, torch.zeros_like(rainy), extras={"logits": logits})
 

@@ -294,6 +294,23 @@ def test_gradients_are_right(name):
     assert torch.autograd.gradcheck(lambda x: model(x).background, rainy)
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("read", [slice(0, 1), slice(1, 2), slice(0, 2)], ids=["h", "c", "both"])
+def test_gradients_of_the_gates_whatever_is_read(first, read):
+    generator = torch.Generator().manual_seed(0)
+    gates = torch.randn(2, 8, 3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    c = None if first else torch.randn(2, 2, 3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda *given: recurrent._Gating.apply(*given)[read], (gates, c))
+
+
+def test_second_derivatives_are_refused():
+    model = network("srn", width=2, stages=1)
+    image = torch.rand(1, 3, 16, 16, requires_grad=True)
+    (gradient,) = torch.autograd.grad(model(image).background.sum(), image, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_learns(name):
     model = network(name, stages=2)
