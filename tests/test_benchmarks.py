@@ -341,3 +341,29 @@ class TestSpeedrun:
         one, other = (script.rained(derain_data, seed)[0] for seed in (1, 2))
         assert torch.equal(one.clean, other.clean)
         assert not torch.equal(one.rainy, other.rainy)
+
+
+def test_training_tricks(benchmark, small_data, tmp_path, monkeypatch, capsys):
+    script = benchmark("training_tricks")
+    monkeypatch.setattr(script, "SETS", {"skimage-dry": "psnr_rgb8"})
+    row = "menet", (script.Phase(0.5, {"patch": 32, "batch": 2}), script.Phase(0.5, {"patch": 48, "batch": 1}))
+    monkeypatch.setattr(script, "ROWS", {"grows": row, "later": row})
+    words = ["--data", str(small_data), "--megapixels", "0.02", "--limit", "1", "--out", str(tmp_path / "t.json")]
+    assert script.main([*words, "--rows", "grows"]) == 0
+    first = json.loads((tmp_path / "t.json").read_text())["rows"]
+    assert list(first) == ["grows"]
+    assert script.main(words) == 0  # what is there is not trained again
+    found = json.loads((tmp_path / "t.json").read_text())["rows"]
+    assert found["grows"] == first["grows"]
+    assert list(found["later"]["scores"]) == ["skimage-dry"]
+    assert capsys.readouterr().out.count("min, {") == 2
+
+
+def test_every_trick_is_a_recipe_of_equally_many_pixels(benchmark):
+    script = benchmark("training_tricks")
+    for network, phases in script.ROWS.values():
+        seen = 0
+        for phase in phases:
+            recipe = script.recipe_of(network, phase, 50, "")
+            seen += recipe.steps * recipe.batch * recipe.patch**2
+        assert seen == pytest.approx(50e6, rel=0.01)
