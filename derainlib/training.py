@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from derainlib import files, metrics, recipes
+from derainlib import files, memory, metrics, recipes
 from derainlib.data import scenes
 from derainlib.data.holdout import holdout
 from derainlib.data.synthetic import Samples, Schedule, Sources, gather
@@ -195,6 +195,7 @@ class _Run:
 
         self.recipe, self.sources, self.folder, self.workers = recipe, sources, folder, workers
         self.samples = Samples(sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed)
+        memory.keep_freed()
         AcceleratorState._reset_state()  # or a second run in one process could not choose another precision
         self.accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(),  # named, so that several processes also find each other on CPUs
