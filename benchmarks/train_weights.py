@@ -66,8 +66,8 @@ class Shipped:
 
 
 def _psnr(weight: float) -> dict:
-    """Negative PSNR beside the paper's losses: light rain then counts as much as heavy."""
-    return {"term": "psnr", "weight": weight}
+    """Negative PSNR beside the paper's losses: light rain then counts as much as heavy, and dry samples end at 40 dB."""
+    return {"term": "psnr", "weight": weight, "options": {"ceiling": 40.0}}
 
 
 def _charbonnier(**options) -> dict:

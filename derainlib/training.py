@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from derainlib import files, metrics, recipes
+from derainlib import files, memory, metrics, recipes
 from derainlib.data import scenes, validation
 from derainlib.data.synthetic import Samples, Schedule, Sources, gather
 from derainlib.errors import DataError, RecipeError
@@ -250,6 +250,7 @@ class _Run:
             sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed,
             layers=sources.layers, turned=recipe.turned, dry=recipe.dry,
         )  # fmt: skip
+        memory.keep_freed()
         AcceleratorState._reset_state()  # or a second run in one process could not choose another precision
         self.accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(),  # named, so that several processes also find each other on CPUs

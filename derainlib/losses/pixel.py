@@ -61,12 +61,37 @@ class NegativePSNR(Comparison):
 
     No loss of the five papers. MSE listens mostly to heavy rain, whose errors are the largest; here every image has
     the same say, as in the mean PSNR of a table. Each pixel's share in the map is its share in the image's squared
-    error. An error below 1e-10 counts as 1e-10 (100 dB), so that equal images have a finite loss.
+    error.
+
+    The reward must end somewhere: ℓ = 10·log10(MSE + 10^(−ceiling/10)), which nears −ceiling as the images become
+    equal. Among photographs of which some are dry, a network without a low ceiling learns to do nothing at all: on a
+    dry one that is rewarded without end.
+
+    Args:
+        on, stages, early, last, normaliser: as in `Comparison`.
+        ceiling: largest PSNR that is rewarded, in dB.
+
+    Raises:
+        DerainError: a ceiling that is no number above 0, or an unknown option.
     """
 
     signed = True
 
+    def __init__(
+        self,
+        on: str = "background",
+        stages: str = "last",
+        early: float = 0.5,
+        last: float = 1.5,
+        normaliser: str = "mean",
+        ceiling: float = 100.0,
+    ):
+        super().__init__(on, stages, early, last, normaliser)
+        if not ceiling > 0:
+            raise DerainError(f"ceiling is {ceiling!r}; give a number of dB above 0")
+        self.least = 10 ** (-ceiling / 10)
+
     def compare(self, estimate: Tensor, truth: Tensor) -> Tensor:
-        error = (estimate - truth).square().mean(1, keepdim=True).clamp_min(1e-10)
+        error = (estimate - truth).square().mean(1, keepdim=True).clamp_min(1e-12)
         average = error.mean((1, 2, 3), keepdim=True)
-        return 10 * average.log10() * (error / average).detach()
+        return 10 * (average + self.least).log10() * (error / average).detach()

@@ -180,7 +180,7 @@ def test_negative_psnr_is_the_mean_psnr_of_the_images(generator):
 def test_negative_psnr_of_a_constant_error():
     clean = torch.full((1, 3, 4, 5), 0.5, dtype=torch.float64)
     pair = Pair(clean, clean)
-    assert NegativePSNR()(taken_apart(pair, clean + 0.1), pair).item() == pytest.approx(-20, abs=1e-9)  # MSE = 0.01
+    assert NegativePSNR()(taken_apart(pair, clean + 0.1), pair).item() == pytest.approx(-20, abs=1e-6)  # MSE = 0.01
 
 
 def test_negative_psnr_has_the_gradient_of_psnr(generator):
@@ -206,8 +206,18 @@ def test_negative_psnr_of_equal_images_is_finite(generator):
     estimate = pair.clean.clone().requires_grad_()
     loss = NegativePSNR()(taken_apart(pair, estimate), pair)
     loss.backward()
-    assert loss.item() == pytest.approx(-100)
+    assert loss.item() == pytest.approx(-100, abs=0.1)
     assert estimate.grad.isfinite().all()
+
+
+def test_negative_psnr_rewards_up_to_its_ceiling():
+    """At the ceiling itself half of the reward's slope is left, 3 dB below the end; far beyond it nothing."""
+    clean = torch.full((1, 3, 4, 5), 0.5, dtype=torch.float64)
+    pair, term = Pair(clean, clean), NegativePSNR(ceiling=40.0)
+    at = {error: term(taken_apart(pair, clean + error), pair).item() for error in (0.1, 0.01, 1e-4, 0.0)}
+    assert at == pytest.approx({0.1: -19.957, 0.01: -36.990, 1e-4: -39.9996, 0.0: -40.0}, abs=1e-3)
+    with pytest.raises(DerainError, match="ceiling is 0"):
+        NegativePSNR(ceiling=0)
 
 
 def test_perfect_ssim_is_minus_one(generator):
