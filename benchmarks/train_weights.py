@@ -66,7 +66,7 @@ class Shipped:
 
 
 def _psnr(weight: float) -> dict:
-    """Negative PSNR beside the paper's losses: light rain then counts as much as heavy, and dry samples end at 40 dB."""
+    """Negative PSNR beside the paper's losses: light rain counts as much as heavy; beyond 40 dB nothing is gained."""
     return {"term": "psnr", "weight": weight, "options": {"ceiling": 40.0}}
 
 
