@@ -20,17 +20,19 @@ LICENCE = (
 
 
 def phase(run: Path) -> dict:
-    """What a run did up to its newest checkpoint: its recipe, its steps, and the seconds that they took.
+    """What a run did: its recipe, its steps, the seconds they took, and its curve, validation PSNR over megapixels.
 
     Where it started from weights, their checksum is told too, if the run has kept it.
     """
     recipe = json.loads((run / "recipe.json").read_text())
-    steps = max(int(path.name.removeprefix("step-")) for path in (run / "checkpoints").glob("step-*"))
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    seconds = sum(recipe["batch"] / r["samples_per_second"] for r in records if r["step"] <= steps)
+    steps = records[-1]["step"]
+    seconds = sum(recipe["batch"] / r["samples_per_second"] for r in records)
     started = run / "start.sha256"
     told = {"start_sha256": started.read_text().strip()} if started.exists() else {}
-    return {"recipe": recipe, **told, "steps": steps, "wall_seconds": round(seconds)}
+    pixels = recipe["batch"] * recipe["patch"] ** 2
+    curve = [[round(r["step"] * pixels / 1e6, 1), r["psnr_rgb"]] for r in records if "psnr_rgb" in r]
+    return {"recipe": recipe, **told, "steps": steps, "wall_seconds": round(seconds), "curve": curve}
 
 
 def earlier(name: str, phases: list[dict]) -> list[dict]:

@@ -111,14 +111,22 @@ ROWS = (
     ("Rain100L, 100 pairs", "rain100l", "psnr_y", "ssim_y"),
     ("hold-out, light rain", "holdout-light", "psnr_rgb", "ssim_y"),
     ("hold-out, heavy rain", "holdout-heavy", "psnr_rgb", "ssim_y"),
+    ("light rain, turned by 90°", "holdout-side-light", "psnr_rgb", "ssim_y"),
+    ("heavy rain, turned by 90°", "holdout-side-heavy", "psnr_rgb", "ssim_y"),
+    ("broad streaks out of focus", "holdout-wide", "psnr_rgb", "ssim_y"),
     ("hold-out, rain in mist", "holdout-veil", "psnr_rgb", "ssim_y"),
+    ("Rain800, 56 pairs left out", "rain800", "psnr_rgb", "ssim_y"),
 )
 """Rows of the README's table of scores: what it is called, the set, its PSNR and its SSIM."""
+
+DRY = (("no rain at all: mean, worst", "holdout-dry"), ("no rain, buildings: mean, worst", "urban100-dry"))
+"""Its last rows: photographs without rain, what the network does to them, and the set; PSNR of the 8-bit result."""
 
 
 def scores(cards: Mapping[str, dict]) -> str:
     """The scores of networks beside the rainy input's, as a Markdown table made from the cards that have them."""
-    complete = [name for name in NETWORKS if cards.get(name, {}).get("scores", {}).keys() >= {row[1] for row in ROWS}]
+    wanted = {row[1] for row in (*ROWS, *DRY)}
+    complete = [name for name in NETWORKS if cards.get(name, {}).get("scores", {}).keys() >= wanted]
     if not complete:
         return ""
     cards = {_label(name, cards[name]): cards[name] for name in complete}
@@ -128,6 +136,10 @@ def scores(cards: Mapping[str, dict]) -> str:
         cells = [f"{found[0][psnr]['rainy']:.2f} / {found[0][ssim]['rainy']:.3f}"]
         cells += [f"{one[psnr]['mean']:.2f} / {one[ssim]['mean']:.3f}" for one in found]
         lines.append(f"| {title} ({'Y' if psnr.endswith('y') else 'RGB'} / Y) | {' | '.join(cells)} |")
+    for title, dataset in DRY:
+        found = [card["scores"][dataset]["psnr_rgb8"] for card in cards.values()]
+        cells = [f"{one['mean']:.1f}, {one['worst']:.1f}" for one in found]
+        lines.append(f"| {title} (RGB) | – | {' | '.join(cells)} |")
     return "\n".join(["", *lines, ""])
 
 
