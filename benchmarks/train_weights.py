@@ -129,7 +129,8 @@ def command(name: str, options: argparse.Namespace, minutes: float) -> list[str]
     changes = COMMON | drawn | {"losses": list(how.losses)} | how.changes | json.loads(options.set)
     words = [sys.executable, "-m", "derainlib", "train", how.recipe, str(options.out / name)]
     words += ["--scale", options.scale, "--minutes", f"{minutes:.4f}", "--start", str(start(name, options))]
-    words += ["--workers", str(options.workers), *_data(how, options)]
+    words += ["--workers", str(options.workers), *(["--compile"] if torch.cuda.is_available() else [])]
+    words += _data(how, options)
     return [*words, "--set", *(f"{key}={json.dumps(value)}" for key, value in changes.items())]
 
 
@@ -220,7 +221,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=os.environ.get("DERAIN_DATA") or None, help="(DERAIN_DATA)")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS, metavar="NAME")
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side (%(default)s)")
-    parser.add_argument("--workers", type=int, default=0, help="processes that make samples, a training (%(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=-1, help="processes that make samples, a training (on a GPU, all cores to spare)"
+    )
     parser.add_argument("--scale", default="quick", help="of the recipes: full, quick or tiny (%(default)s)")
     parser.add_argument("--start", type=Path, help="an earlier campaign's folder, to go on from its weights")
     parser.add_argument("--set", default="{}", metavar="JSON", help="further fields of all recipes")
