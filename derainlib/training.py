@@ -270,9 +270,10 @@ class _Run:
             network.forward = torch.compile(network.forward)
         self.loss = recipe.build_loss(network).to(self.accelerator.device)
         learned = _Learned(self.loss)
-        self.network, self.optimizer = self.accelerator.prepare(
-            network, torch.optim.Adam([*network.parameters(), *learned.parameters.values()], recipe.lr)
-        )
+        trained = [*network.parameters(), *learned.parameters.values()]
+        fused = recipe.precision != "fp16"  # a fused step is not skipped by the scaler, as accelerate expects it
+        adam = torch.optim.Adam(trained, recipe.lr, fused=fused)
+        self.network, self.optimizer = self.accelerator.prepare(network, adam)
         self.progress = _Progress()
         self.accelerator.register_for_checkpointing(self.progress)
         self.plateau = Plateau(self.optimizer, recipe) if recipe.schedule == "plateau" else None
