@@ -19,7 +19,8 @@ WARM_UP = 3
 FIRST_SECONDS, FIRST_SHARE = 20.0, 0.03
 """How long the steps before the first plan are timed: in seconds, and as a share of all time; the smaller counts."""
 CORRECTIONS = (0.1, 0.3, 0.6, 0.85, 0.95)
-"""Shares of the time after which it is planned anew."""
+"""Shares of the time, or of the steps planned, whichever is reached first, after which it is planned anew: a machine that
+gets quicker would else be done early, at a learning rate that has fallen too soon."""
 
 
 class Pace:
@@ -65,7 +66,7 @@ class Pace:
                 self._since = step, elapsed
         else:
             took = (elapsed - self._since[1]) / (step - self._since[0])
-            if self._is_due(elapsed):
+            if self._is_due(step, elapsed):
                 self._add(step, elapsed, took, step + max(0, int((self.seconds - ending - elapsed) / took)))
                 self._since = step, elapsed
         replayed = bool(self.plans) and step < self.plans[-1]["step"]
@@ -76,11 +77,15 @@ class Pace:
         """The plan that holds at a step."""
         return next((plan for plan in reversed(self.plans) if plan["step"] <= step), None)
 
-    def _is_due(self, elapsed: float) -> bool:
+    def _is_due(self, step: int, elapsed: float) -> bool:
         if not self.plans:
             return elapsed - self._since[1] >= min(FIRST_SECONDS, FIRST_SHARE * self.seconds)
-        latest = self.plans[-1]["elapsed"]
-        return any(latest < share * self.seconds <= elapsed for share in CORRECTIONS)
+        latest = self.plans[-1]
+        planned = max(1, latest["steps"] - latest["step"])
+        gone = latest["elapsed"] / self.seconds
+        # What the plan says is gone by now: its own moment, and what of the rest its steps have used up.
+        supposed = gone + (1 - gone) * (step - latest["step"]) / planned
+        return any(gone < share <= max(elapsed / self.seconds, supposed) for share in CORRECTIONS)
 
     def _add(self, step: int, elapsed: float, took: float, steps: int):
         progress = self.progress(step)
