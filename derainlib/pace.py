@@ -19,8 +19,8 @@ WARM_UP = 3
 FIRST_SECONDS, FIRST_SHARE = 20.0, 0.03
 """How long the steps before the first plan are timed: in seconds, and as a share of all time; the smaller counts."""
 CORRECTIONS = (0.1, 0.3, 0.6, 0.85, 0.95)
-"""Shares of the time, or of the steps planned, whichever is reached first, after which it is planned anew: a machine that
-gets quicker would else be done early, at a learning rate that has fallen too soon."""
+"""Shares of the time, or of the steps planned, whichever is reached first, after which it is planned anew: on a machine
+that gets quicker a training would else be done early, at a learning rate that has fallen too soon."""
 
 
 class Pace:

@@ -198,9 +198,9 @@ PRESETS: dict[str, RainStyle] = {
         taper=(0.0, 0.5),
     ),
     # As RainTrainH's twelve layers are: denser, thinner, more upright than `heavy`, with a floor of faint streaks that
-    # overlap nearly everywhere. Target, averages over the layers outside their holes: R has a mean of 50 of 255, 78 %
-    # of its pixels above 8, its median at 42 and its 99th percentile at 150, and is half correlated 1.4 px across the
-    # streaks, 15 px along them.
+    # overlap nearly everywhere. Target, averages over the layers outside their holes: R has a mean of 49 of 255, 75 %
+    # of its pixels above 8, its median at 44 and its 99th percentile at 149, and is half correlated 15 px along the
+    # streaks (benchmarks/results/rain_statistics.json).
     "dense": RainStyle(
         angle=(-15.0, 15.0),
         spread=3.0,
@@ -264,9 +264,9 @@ PRESETS: dict[str, RainStyle] = {
         blur=((0.2, 0.2), (0.4, 0.4), (0.6, 0.6), (0.8, 0.8), (1.0, 1.0)),
     ),
     # Rain800-like: short wide streaks, from sparse ones to a dense grain that darkens too, in a picture whose tone was
-    # changed. Target, averages over its training pairs: rainy input 22.5 dB; luma 13 of 255 above the truth's, from 2
-    # to 48; 9 % of the pixels darker than the truth by more than 4, up to 35 %. In every fifth pair of the whole set
-    # the rainy picture is the darker one, so the curve goes both ways.
+    # changed. Target, averages over its training pairs: rainy input 21.9 dB; luma 14 of 255 above the truth's; 14 % of
+    # the pixels darker than the truth by more than 4. In some pairs of the whole set the rainy picture is the darker
+    # one, so the curve goes both ways.
     "rain800": RainStyle(
         method="noise",
         angle=(-25.0, 25.0),

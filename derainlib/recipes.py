@@ -174,6 +174,8 @@ class Recipe:
         ):
             if getattr(self, name) < 1:
                 self._refuse(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.validation < 0:
+            self._refuse(f"validation must not be negative; got {self.validation}")
         if self.patch < 16:
             self._refuse(f"patch must be at least 16 pixels, not {self.patch}")
         for name in ("paired", "dry", "turned"):
@@ -340,6 +342,8 @@ def check_type(what: str, value, expected: type):
     accepted = (int, float) if container is float else (container,)
     if not isinstance(value, accepted) or (isinstance(value, bool) and container is not bool):
         raise RecipeError(f"{what} must be {container.__name__}, not {value!r}")
+    if container is float and not math.isfinite(value):
+        raise RecipeError(f"{what} must be a finite number, not {value}")
     if container is tuple:
         for item in value:
             check_type(f"each of {what.rpartition(' ')[2]}", item, expected.__args__[0])

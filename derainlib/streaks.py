@@ -48,12 +48,14 @@ def layer(image: Tensor, name: object = "the layer") -> Layer:
         name: what an error calls it.
 
     Raises:
-        DataError: there is no rain in it.
+        DataError: there is no rain in it, or nothing but rain.
     """
     grey = image.mean(0)
     rain = grey > VISIBLE
     if not rain.any():
         raise DataError(f"{name}: no pixel is brighter than {VISIBLE * 255:.0f} of 255, so there is no rain in it")
+    if rain.all():
+        raise DataError(f"{name}: every pixel is bright; a rain layer shows streaks on black")
     holes = _holes(grey.numpy()) if rain.float().mean() > _DENSE else torch.zeros_like(rain)
     coverage = rain[~holes].float().mean().item()
     return Layer((grey * 255).round().to(torch.uint8), coverage, holes if holes.any() else None)
@@ -64,7 +66,7 @@ def _holes(grey: np.ndarray) -> Tensor:
     from scipy import ndimage
 
     near = ndimage.uniform_filter(grey, _GAP)
-    return torch.from_numpy(near < 0.25 * np.median(near[near > VISIBLE]))
+    return torch.from_numpy(near < 0.25 * np.median(near[grey > VISIBLE]))
 
 
 def render(

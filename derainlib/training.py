@@ -303,7 +303,8 @@ class _Run:
         path = self.folder / "recipe.json"
         if path.exists():
             found = Recipe.from_json(path)
-            if found != self.recipe:
+            # How a path to the start is written says nothing: the weights' checksum, below, decides.
+            if found.replace(start=self.recipe.start if found.start else "") != self.recipe:
                 raise RecipeError(
                     f"{self.folder} holds a run of another recipe ({found.name}); choose another folder or delete it"
                 )
@@ -657,6 +658,8 @@ class Job:
     def __post_init__(self):
         for spec in dataclasses.fields(self):
             check_type(spec.name, getattr(self, spec.name), spec.type)
+        if self.workers < AUTOMATIC:
+            raise RecipeError(f"workers is {self.workers}; give a number of processes, or {AUTOMATIC} to leave it open")
 
     @classmethod
     def of(cls, parameters: dict) -> "Job":
@@ -678,6 +681,10 @@ class Job:
         """The recipe and the data, both checked."""
         if self.minutes and (self.steps or "steps" in self.changes):
             raise RecipeError("a training has steps or minutes: give one of them")
+        if "minutes" in self.changes:
+            raise RecipeError(
+                "minutes are given by themselves (--minutes), so that a finished training gets a new phase"
+            )
         given = {name: getattr(self, name) for name in ("steps", "minutes", "start")}
         changes = self.changes | {name: value for name, value in given.items() if value}
         recipe = recipes.get(self.recipe, self.scale, **changes)
@@ -692,7 +699,8 @@ class Job:
                 self.streaks_dir, self.streaks_list,
             )  # fmt: skip
         except DataError as error:
-            if not self.clean_dir and Path(self.data_dir or "missing").is_dir():
+            no_pairs = self.data_dir and not self.data_list and str(error).startswith(str(Path(self.data_dir)))
+            if no_pairs and not self.clean_dir and Path(self.data_dir).is_dir():
                 raise DataError(f"{error}; clean photographs alone are given as clean_dir (--clean-dir)") from None
             raise
 
@@ -710,9 +718,9 @@ class Job:
     def phase(self) -> "Job":
         """This job, or the phase of it that is to be done now."""
         folder, start, number = Path(self.out_dir), self.start, 1
-        while self.minutes and (last := folder / "last.safetensors").exists():
+        while self.minutes and (folder / "last.json").exists():  # the card is written after the weights
             number += 1
-            folder, start = Path(self.out_dir) / f"phase-{number}", str(last)
+            folder, start = Path(self.out_dir) / f"phase-{number}", str(folder / "last.safetensors")
         if number == 1:
             return self
         seed = recipes.get(self.recipe, self.scale, **self.changes).seed + number - 1
@@ -728,6 +736,8 @@ class Job:
 
     def _hold_back(self, recipe: Recipe, sources: Sources) -> tuple[Sources, Sequence[Pair]]:
         """What is left to train on, and what judges."""
+        if not recipe.validation:
+            return sources, ()
         if recipe.criterion == "miou":
             return sources, self._streets(recipe)
         if self.clean_dir or self.data_dir or self.scenes_dir:

@@ -45,14 +45,17 @@ class TestRender:
         assert len({round(one[0, 0, 0].item(), 6) for one in found}) == 2  # both happen
 
     def test_crops_are_parts_of_the_file(self):
-        image = picture(40, 60)
-        windows = image[0].double().unfold(0, 8, 1).unfold(1, 10, 1)
-        for seed in range(10):
-            found = render(streaks.layer(image), (8, 10), seed)
-            # A crop starts between two pixels: where it does, each value lies within its four neighbours' range.
-            assert found.min() >= windows.min()
-            assert found.max() <= windows.max()
-        places = {round(render(streaks.layer(image), (8, 10), seed).sum().item(), 3) for seed in range(20)}
+        """Of a picture that is a ramp in both directions, every crop is that ramp again, from another place on."""
+        y, x = torch.meshgrid(torch.arange(40.0), torch.arange(60.0), indexing="ij")
+        ramp = streaks.layer(((4 * y + x) / 255).expand(3, -1, -1))
+        places = set()
+        for seed in range(20):
+            (found,) = render(ramp, (8, 10), seed) * 255
+            across = found.diff(dim=1)
+            assert torch.allclose(across.abs(), torch.ones(8, 9, dtype=torch.float64), atol=1e-6)  # mirrored or not
+            assert torch.allclose(found.diff(dim=0), torch.full((7, 10), 4.0, dtype=torch.float64), atol=1e-6)
+            assert 0 <= found.min() <= found.max() <= 4 * 39 + 59
+            places.add(round(found[0, 0].item(), 3))
         assert len(places) == 20
 
     def test_brightness(self):
@@ -159,6 +162,14 @@ class TestFolder:
     def test_no_rain_in_it(self, tmp_path):
         Image.new("L", (30, 30), 5).save(tmp_path / "black.png")
         with pytest.raises(DataError, match=r"black\.png: no pixel is brighter than 8 of 255, so there is no rain"):
+            rain_layers(tmp_path)
+
+    @pytest.mark.parametrize("mode", ["L", "RGBA", "LA"])
+    def test_no_black_in_it(self, tmp_path, mode):
+        """White streaks on nothing at all are white everywhere once they stand on white paper."""
+        colour = {"L": 255, "RGBA": (255, 255, 255, 0), "LA": (255, 0)}[mode]
+        Image.new(mode, (30, 30), colour).save(tmp_path / "white.png")
+        with pytest.raises(DataError, match=r"white\.png: every pixel is bright; .* streaks on black"):
             rain_layers(tmp_path)
 
     def test_training_samples(self, folder):

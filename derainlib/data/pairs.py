@@ -399,7 +399,11 @@ def _apply_split(place: Place, split: str | Path | Sequence[str] | None) -> tupl
         return place / split, None
     if not (listing := Path(split).expanduser()).is_file():
         raise DataError(f"{place}: split {str(split)!r} is neither a sub-folder of it nor a file; {_describe(place)}")
-    lines = [line.strip() for line in listing.read_text(encoding="utf-8").splitlines()]
+    try:
+        text = listing.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{listing} is not UTF-8 text: save the list as UTF-8, one name a line") from None
+    lines = [line.strip() for line in text.splitlines()]
     return place, {_without_suffix(line) for line in lines if line and not line.startswith("#")}
 
 

@@ -117,7 +117,7 @@ def rain_layers(folder: str | Path, listed: str | Path | None = None) -> list[La
         listed: text file that names those to use, one a line.
 
     Raises:
-        DataError: no pictures, a name that is not there, or a picture without any rain.
+        DataError: no pictures, a name that is not there, or a picture that shows no streaks on black.
         ImageError: a file that cannot be read.
     """
     return [streaks.layer(images.read(path), path) for path in pairs.photographs(folder, listed)]

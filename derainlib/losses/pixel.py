@@ -87,7 +87,7 @@ class NegativePSNR(Comparison):
         ceiling: float = 100.0,
     ):
         super().__init__(on, stages, early, last, normaliser)
-        if not ceiling > 0:
+        if not isinstance(ceiling, (int, float)) or not ceiling > 0:
             raise DerainError(f"ceiling is {ceiling!r}; give a number of dB above 0")
         self.least = 10 ** (-ceiling / 10)
 
