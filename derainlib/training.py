@@ -229,6 +229,18 @@ def train(
     return run.finish()
 
 
+def samples_of(recipe: Recipe, sources: Sources) -> Samples:
+    """The samples that a recipe is trained on.
+
+    Raises:
+        DataError: the data do not fit, or the recipe's seed is the hold-out's.
+    """
+    return Samples(
+        sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed,
+        layers=sources.layers, turned=recipe.turned, dry=recipe.dry,
+    )  # fmt: skip
+
+
 class _Run:
     """One training: the objects that the loop needs, and the folder it writes."""
 
@@ -246,10 +258,7 @@ class _Run:
 
         self.recipe, self.sources, self.folder = recipe, sources, folder
         self.clock, self.began, self.validating = clock, clock(), 0.0
-        self.samples = Samples(
-            sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed,
-            layers=sources.layers, turned=recipe.turned, dry=recipe.dry,
-        )  # fmt: skip
+        self.samples = samples_of(recipe, sources)
         memory.keep_freed()
         AcceleratorState._reset_state()  # or a second run in one process could not choose another precision
         self.accelerator = Accelerator(
