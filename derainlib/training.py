@@ -692,8 +692,8 @@ class Job:
         """
         try:
             return gather(
-                self.clean_dir, self.clean_list, self.data_dir, self.data_list, rain, self.scenes_dir,
-                self.streaks_dir, self.streaks_list,
+                self.clean_dir, self.clean_list, data_dir=self.data_dir, data_list=self.data_list, rain_style=rain,
+                scenes_dir=self.scenes_dir, streaks_dir=self.streaks_dir, streaks_list=self.streaks_list,
             )  # fmt: skip
         except DataError as error:
             if not self.clean_dir and Path(self.data_dir or "missing").is_dir():
