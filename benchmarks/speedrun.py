@@ -91,8 +91,9 @@ def sources_of(recipe: Recipe, data: Path, out: Path) -> Sources:
     """What may train: photographs and rain layers of the data's splits, and its pairs if the recipe takes any."""
     train_weights.write_lists(train_weights.parse([str(out), "--data", str(data), "--minutes", "1"]))
     clean, layers = out / "lists" / "clean.txt", out / "lists" / "streaks.txt"
-    pairs = (data / "rain800" / "training", data / "splits" / "rain800_train.txt") if recipe.paired else (None, None)
-    return gather(data, clean, *pairs, recipe.rain, streaks_dir=data / "streaks", streaks_list=layers)
+    pairs = {"data_dir": data / "rain800/training", "data_list": data / "splits/rain800_train.txt"}
+    rain_layers = {"streaks_dir": data / "streaks", "streaks_list": layers}
+    return gather(data, clean, **pairs if recipe.paired else {}, rain_style=recipe.rain, **rain_layers)
 
 
 def run(recipe: Recipe, rules: Race, data: Path, out: Path, looks: int) -> dict:

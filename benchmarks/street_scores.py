@@ -26,6 +26,7 @@ from derainlib.errors import DerainError, WeightsError
 from derainlib.evaluation import Scores
 from derainlib.layers import Pair
 from derainlib.models import VARIANTS, weights
+from derainlib.papers import Table
 from derainlib.seeing import READS, Reading
 
 RESULTS = Path(__file__).parent / "results" / "street_scores.json"
@@ -38,7 +39,7 @@ def shipped_networks() -> list[str]:
     return [name for name in weights.shipped() if name in VARIANTS and weights.card(name)["model"] == name]
 
 
-def trainings(folder: Path, study: studies.Study) -> dict[str, list[nn.Module]]:
+def trainings(folder: Path, study: Table) -> dict[str, list[nn.Module]]:
     """The final networks of a study's rows, by label: one for each seed, in the seeds' order.
 
     Raises:
@@ -49,10 +50,10 @@ def trainings(folder: Path, study: studies.Study) -> dict[str, list[nn.Module]]:
         recipe = json.loads(path.read_text())
         found[recipe["name"], recipe["seed"]] = path.with_name("last.safetensors")
     seeds = sorted({seed for _, seed in found})
-    missing = [f"{row.label} (seed {s})" for row in study.rows for s in seeds if (row.recipe, s) not in found]
+    missing = [f"{row.label} (seed {s})" for row in study.rows for s in seeds if (row.recipe.name, s) not in found]
     if missing or not seeds:
         raise WeightsError(f"{folder} holds no training of {', '.join(missing) or study.name}; let the study end first")
-    return {row.label: [weights.load(found[row.recipe, seed]) for seed in seeds] for row in study.rows}
+    return {row.label: [weights.load(found[row.recipe.name, seed]) for seed in seeds] for row in study.rows}
 
 
 def judge_networks(judges: Mapping, names: Sequence[str], streets: Sequence[Pair], **options) -> dict:

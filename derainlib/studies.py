@@ -14,213 +14,30 @@ The final weights are scored, not the best ones: no score chooses what it then j
                                 the scores of every image
 """
 
-import contextlib
 import dataclasses
 import functools
-import hashlib
 import json
-import os
-import socket
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from derainlib import evaluation, files, recipes
-from derainlib.errors import DerainError, RecipeError, WeightsError
+from derainlib import evaluation, files, papers, recipes
+from derainlib.errors import DerainError, RecipeError
 from derainlib.evaluation import Scores
 from derainlib.losses import TERMS
-from derainlib.models import weights
-from derainlib.recipes import Recipe, check_type
-from derainlib.training import Job, train
+from derainlib.papers.table import QUALITY, Row, Table
+from derainlib.recipe import check_type
+from derainlib.training import Job
+from derainlib.workshop import FINAL, LAST_STAGE, Outcome, Trial, dataset, identity, work_through
+
+STUDIES = {table.name: table.trained() for table in papers.TABLES.values() if table.reference}
+"""The papers' tables that can be trained again, by name, with the rows that have recipes."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of a study: a recipe, and how it is changed."""
-
-    label: str
-    """What the row is called in tables."""
-    recipe: str
-    """Name of the recipe, see `derainlib.recipes.list_recipes`."""
-    paper: dict[str, tuple[float, float | None]] = field(default_factory=dict)
-    """The paper's PSNR in dB and SSIM by test set. Only differences between rows are used: where a paper's text gives
-    differences alone, its reference row is 0."""
-    changes: dict = field(default_factory=dict)
-    """Fields of the recipe that differ; of its options, only those named here."""
-
-
-@dataclass(frozen=True)
-class Study:
-    """A table of a paper, as rows to train alike."""
-
-    name: str
-    """Name of the study."""
-    source: str
-    """The paper's table."""
-    reference: str
-    """Label of the row that all others are compared with."""
-    rows: tuple[Row, ...]
-    """The rows, in the paper's order."""
-
-    def __post_init__(self):
-        labels = [row.label for row in self.rows]
-        if len(set(labels)) < len(labels) or self.reference not in labels:
-            raise RecipeError(f"study {self.name}: labels must differ and include the reference {self.reference!r}")
-
-    def only(self, labels: Sequence[str]) -> "Study":
-        """The same study with these rows and the reference; without labels, all of it.
-
-        Raises:
-            RecipeError: a label that no row has.
-        """
-        unknown = sorted(set(labels) - {row.label for row in self.rows})
-        if unknown:
-            known = ", ".join(row.label for row in self.rows)
-            raise RecipeError(f"{self.name} has no row {', '.join(unknown)}; there are {known}")
-        kept = {*labels, self.reference}
-        return dataclasses.replace(self, rows=tuple(row for row in self.rows if not labels or row.label in kept))
-
-
-def _study(name: str, source: str, reference: str, *rows: Row) -> Study:
-    return Study(name, source, reference, rows)
-
-
-def _on_three(*figures: tuple[float, float]) -> dict[str, tuple[float, float]]:
-    """QSNet's figures on its three test sets."""
-    return dict(zip(("Test-I", "Test-II", "Test-III"), figures, strict=True))
-
-
-def _on_rain100h(psnr: float) -> dict[str, tuple[float, None]]:
-    """DCDNet's text gives gains in PSNR over a row; its gains in SSIM are in per cent, of what it does not say."""
-    return {"Rain100H": (psnr, None)}
-
-
-def _on_rain100(light: tuple[float, float], heavy: tuple[float, float]) -> dict[str, tuple[float, float]]:
-    """MENET's figures."""
-    return {"Rain100L": light, "Rain100H": heavy}
-
-
-def _on(name: str, psnr: float, ssim: float) -> dict[str, tuple[float, float]]:
-    """PHPNet's figures."""
-    return {name: (psnr, ssim)}
-
-
-_V4 = _on_three((33.15, 0.923), (25.66, 0.830), (33.94, 0.938))
-_OURS = _on("Cityscapes", 26.53, 0.8975)
-_MSE = _on_rain100((33.5484, 0.9506), (27.5016, 0.8146))
-_EDGE = _on_rain100((33.5116, 0.9508), (27.6132, 0.8200))
-_GB = _on_rain100((34.1852, 0.9554), (28.1457, 0.8524))
-_LB = _on_rain100((34.0846, 0.9548), (28.1572, 0.8534))
-
-_ALL = [
-    _study(
-        "qsnet/table-4", "QSNet, Table 4: the terms of the loss", "L_C",
-        Row("L_C", "qsnet/V1", _on_three((29.94, 0.858), (24.75, 0.716), (31.19, 0.883))),
-        Row("+ L_Q", "qsnet/V2", _on_three((31.70, 0.898), (25.21, 0.773), (32.61, 0.913))),
-        Row("+ L_D", "qsnet/V3", _on_three((32.03, 0.908), (25.55, 0.791), (32.91, 0.921))),
-        Row("+ L_A", "qsnet/V4", _V4),
-    ),
-    _study(
-        "qsnet/table-5", "QSNet, Table 5: sharing of information", "with sharing",
-        Row("without sharing", "qsnet/no-sharing", _on_three((31.91, 0.897), (25.53, 0.799), (32.64, 0.907))),
-        Row("with sharing", "qsnet", _V4),
-    ),
-    _study(
-        "dcdnet/table-2", "DCDNet, Table 2: larger forms", "ours",
-        Row("ours", "dcdnet"), Row("DDN's size", "dcdnet/DDN-size"), Row("RESCAN's size", "dcdnet/RESCAN-size"),
-    ),
-    _study(
-        "dcdnet/table-3", "DCDNet, Table 3: each component", "ours",
-        Row("no dilation", "dcdnet/no-dilation"),
-        Row("no inner dense", "dcdnet/no-inner-dense"),
-        Row("no outer dense", "dcdnet/no-outer-dense"),
-        Row("no dense", "dcdnet/no-dense"),
-        Row("no refinement", "dcdnet/no-refinement", _on_rain100h(-0.40)),
-        Row("ours", "dcdnet", _on_rain100h(0.0)),
-    ),
-    _study(
-        "dcdnet/table-4", "DCDNet, Table 4: coarse to fine", "ours",
-        Row("single stage", "dcdnet/single", _on_rain100h(-0.40 - 4.84)),
-        Row("no refinement", "dcdnet/no-refinement", _on_rain100h(-0.40)),
-        Row("ours", "dcdnet", _on_rain100h(0.0)),
-    ),
-    _study(
-        "dcdnet/figure-10", "DCDNet, Fig. 10: the number of stages", "T = 12",
-        *[Row(f"T = {stages}", f"dcdnet/T{stages}") for stages in range(1, 15)],
-    ),
-    _study(
-        "phpnet/table-2", "PHPNet, Table II: the rain to train on", "intensity",
-        Row("density", "phpnet/density", _on("Rain800", 20.51, 0.8143)),
-        Row("spatial", "phpnet/spatial", _on("Rain800", 19.08, 0.7741)),
-        Row("depth", "phpnet/depth", _on("Rain800", 23.15, 0.8211)),
-        Row("intensity", "phpnet", _on("Rain800", 23.29, 0.8521)),
-    ),
-    _study(
-        "phpnet/table-3", "PHPNet, Table III: the terms of the loss", "L_acc",
-        Row("L_acc", "phpnet/acc", _on("Cityscapes", 25.59, 0.8419)),
-        Row("+ L_col", "phpnet/acc-col", _on("Cityscapes", 25.64, 0.8572)),
-        Row("+ L_col + L_seg", "phpnet", _OURS),
-    ),
-    _study(
-        "phpnet/table-4", "PHPNet, Table IV: the network, its targets and its rain", "ours",
-        Row("standard convolution", "phpnet/standard", _on("Cityscapes", 20.41, 0.7545)),
-        Row("parallel only", "phpnet/parallel", _on("Cityscapes", 22.61, 0.7911)),
-        Row("hierarchical only", "phpnet/hierarchical", _on("Cityscapes", 24.34, 0.8207)),
-        Row("PHP-concatenation", "phpnet/concatenation", _on("Cityscapes", 25.17, 0.8710)),
-        Row("PHP → non-local", "phpnet/nonlocal", _on("Cityscapes", 24.91, 0.8431)),
-        Row("no contrast-aware pooling", "phpnet/no-contrast", _on("Cityscapes", 25.47, 0.8817)),
-        Row("max-pooling", "phpnet/max-pooling", _on("Cityscapes", 25.10, 0.8563)),
-        Row("unfiltered target", "phpnet/unfiltered", _on("Cityscapes", 26.23, 0.8906)),
-        Row("no X", "phpnet/no-refinement", _on("Cityscapes", 20.19, 0.7126)),
-        Row("X^c by QSNet (paper: SPANet)", "phpnet/qsnet", _on("Cityscapes", 25.87, 0.8620)),
-        Row("no small streaks", "phpnet/no-small", _on("Cityscapes", 25.82, 0.8841)),
-        Row("no medium streaks", "phpnet/no-medium", _on("Cityscapes", 24.71, 0.8701)),
-        Row("no large streaks", "phpnet/no-large", _on("Cityscapes", 25.58, 0.8820)),
-        Row("ours", "phpnet", _OURS),
-    ),
-    _study(
-        "phpnet/table-5", "PHPNet, Table V: ways to use semantics", "ours",
-        Row("shared objects", "phpnet/shared-objects", _on("Cityscapes", 17.74, 0.7211)),
-        Row("cascaded objects", "phpnet/cascaded-objects", _on("Cityscapes", 20.69, 0.7007)),
-        Row("shared segmentation", "phpnet/shared-segmentation", _on("Cityscapes", 24.32, 0.8336)),
-        Row("ours", "phpnet", _OURS),
-    ),
-    _study(
-        "menet/table-1", "MENET, Table I: tasks, their weights, channel attention", "L_p",
-        Row("L_p", "menet/MSE", _MSE),
-        Row("L_p L_e, fixed", "menet/edge-fixed", _EDGE),
-        Row("L_p L_e, GB", "menet/edge-GB", _on_rain100((33.7361, 0.9527), (27.8344, 0.8457))),
-        Row("L_p L_e, LB", "menet/edge-LB", _on_rain100((33.6634, 0.9524), (27.9586, 0.8393))),
-        Row("L_p L_e L_t, GB", "menet/texture-GB", _on_rain100((33.6836, 0.9526), (27.7668, 0.8472))),
-        Row("L_p L_e L_t, LB", "menet/texture-LB", _on_rain100((33.5885, 0.9512), (27.7977, 0.8465))),
-        Row("L_p L_e L_t, GB, CA", "menet/GB", _GB),
-        Row("L_p L_e L_t, LB, CA", "menet/LB", _LB),
-    ),
-    _study(
-        "menet/table-2", "MENET, Table II: its own rows, shallow and deep", "MENET-LB",
-        Row("MENET-GB", "menet/GB", _GB),
-        Row("MENET-LB", "menet/LB", _LB),
-        Row("MENET-GB-deep", "menet/GB-deep", _on_rain100((34.2239, 0.9559), (28.7399, 0.8610))),
-        Row("MENET-LB-deep", "menet/LB-deep", _on_rain100((34.1839, 0.9556), (28.7167, 0.8591))),
-    ),
-    _study(
-        "menet/table-4", "MENET, Table IV: VGG19 in the place of edges", "MSE",
-        Row("MSE", "menet/MSE", _MSE),
-        Row("MSE + VGG", "menet/VGG", _on_rain100((33.8075, 0.9550), (27.6265, 0.8210))),
-        Row("MSE + edge", "menet/edge-fixed", _EDGE),
-    ),
-]  # fmt: skip
-STUDIES = {study.name: study for study in _ALL}
-"""The papers' tables by name."""
-
-
-def get(name: str) -> Study:
+def get(name: str) -> Table:
     """The study called `name`.
 
     Raises:
@@ -233,18 +50,6 @@ def get(name: str) -> Study:
 
 BUDGET = ("steps", "batch", "patch")
 """Fields of a recipe that must be equal in all rows of a study."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One training of a study: a recipe with its seed, and where it goes."""
-
-    recipe: Recipe
-    """What to train."""
-    job: Job
-    """The same by names, with the data."""
-    folder: Path
-    """The training's folder, named by everything that decides its result."""
 
 
 @dataclass(frozen=True)
@@ -290,7 +95,7 @@ class Order:
         if unknown:
             raise RecipeError(f"no loss term is called {', '.join(unknown)}; there are {', '.join(TERMS)}")
 
-    def chosen(self) -> list[Study]:
+    def chosen(self) -> list[Table]:
         """The studies, with the rows asked for."""
         return [get(name).only(self.rows) for name in self.studies]
 
@@ -302,15 +107,16 @@ class Order:
         """
         changes = self._changes(row, seed)
         job = Job.of(
-            self.data | {"recipe": row.recipe, "out_dir": self.out_dir, "scale": self.scale, "changes": changes}
+            self.data | {"recipe": row.recipe.name, "out_dir": self.out_dir, "scale": self.scale, "changes": changes}
         )
         recipe, sources = job.plan()
-        return Trial(recipe, job, Path(self.out_dir) / "runs" / _identity(recipe, sources.note))
+        folder = Path(self.out_dir) / "runs" / identity(recipe, sources.note)
+        return Trial(recipe, functools.partial(job.sources, recipe.rain), folder)
 
     def _changes(self, row: Row, seed: int) -> dict:
         """What becomes of the row's recipe at the scale: first what all rows share, then what is the row's own."""
-        scaled = recipes.get(row.recipe, self.scale)
-        own = {key: value for key, value in scaled.options.items() if key in recipes.RECIPES[row.recipe].options}
+        scaled = recipes.get(row.recipe.name, self.scale)
+        own = {key: value for key, value in scaled.options.items() if key in row.recipe.options}
         shared = self.changes | ({"steps": self.steps} if self.steps else {})
         check_type("options", shared.get("options", {}), dict)
         options = scaled.options | shared.get("options", {}) | own | row.changes.get("options", {})
@@ -339,7 +145,7 @@ class Order:
         trials = self.check()
         _make(Path(self.out_dir) / "runs")
         once = {trial.folder: trial for trial in trials.values()}
-        failures = _work_through(list(once.values()), self.sets, self.sets_dir, jobs, progress)
+        failures = work_through(list(once.values()), self.sets, self.sets_dir, jobs, progress)
         return [self._report(study, trials, failures) for study in self.chosen()]
 
     def check(self) -> dict[tuple[str, str, int], Trial]:
@@ -357,19 +163,19 @@ class Order:
         }
         for study in studies:
             self._compare_rows(study, [trials[study.name, row.label, self.seeds[0]] for row in study.rows])
-        used = {loss.term for study in studies for row in study.rows for loss in recipes.RECIPES[row.recipe].losses}
+        used = {loss.term for study in studies for row in study.rows for loss in row.recipe.losses}
         unused = [term for term in self.without if term not in used]
         if unused:
             raise RecipeError(f"no row has a term {', '.join(unused)} to leave out")
         for name in self.sets:
-            _dataset(name, self.sets_dir)
+            dataset(name, self.sets_dir)
         once = {trial.folder: trial for (_, _, seed), trial in trials.items() if seed == self.seeds[0]}
         for trial in once.values():
-            if not _is_trained(trial):
-                _rehearse(trial)
+            if not trial.is_trained:
+                trial.rehearse()
         return trials
 
-    def _compare_rows(self, study: Study, trials: Sequence[Trial]):
+    def _compare_rows(self, study: Table, trials: Sequence[Trial]):
         """Refuses rows of different budgets, and rows that are the same training."""
         for name in BUDGET:
             found = {getattr(trial.recipe, name) for trial in trials}
@@ -384,7 +190,7 @@ class Order:
                 )
             seen[trial.folder] = row.label
 
-    def _report(self, study: Study, trials: Mapping, failures: Mapping[Path, str]) -> dict:
+    def _report(self, study: Table, trials: Mapping, failures: Mapping[Path, str]) -> dict:
         """The report of a study, written too."""
         own = {(label, seed): trial for (name, label, seed), trial in trials.items() if name == study.name}
         failed = [
@@ -392,7 +198,7 @@ class Order:
             for (label, seed), trial in own.items()
             if trial.folder in failures
         ]
-        done = {key: _Outcome.read(trial, self.sets) for key, trial in own.items() if trial.folder not in failures}
+        done = {key: Outcome.read(trial, self.sets) for key, trial in own.items() if trial.folder not in failures}
         facts = {"budget": self._budget(own), "torch": torch.__version__, "failed": failed}
         found = report(study, done) | facts
         path = Path(self.out_dir) / f"{study.name.replace('/', '-')}.json"
@@ -409,48 +215,6 @@ class Order:
         return budget | {"changes": _plain(self.changes), "without": list(self.without)}
 
 
-# --- training and scoring ------------------------------------------------------------------------------------------
-
-FINAL, LAST_STAGE = "final", "last stage"
-"""What scores.json calls a network, and the same without its refinement."""
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What a finished training left: its card, and scores by (set, FINAL or LAST_STAGE)."""
-
-    card: dict
-    scores: dict[tuple[str, str], Scores]
-
-    @classmethod
-    def read(cls, trial: Trial, sets: Sequence[str]) -> "_Outcome":
-        found = evaluation.from_json((trial.folder / "scores.json").read_text())
-        return cls(weights.card(_weights(trial)), {(s.dataset, s.model): s for s in found if s.dataset in sets})
-
-
-def _weights(trial: Trial) -> Path:
-    return trial.folder / "last.safetensors"
-
-
-def _identity(recipe: Recipe, note: str) -> str:
-    """A folder's name from all that decides a result: fields that are not the default's, and the data.
-
-    Neither the recipe's name nor its source are part of it, so that equal rows of two tables are one training.
-    """
-    defaults = {spec.name: spec.default for spec in dataclasses.fields(Recipe)}
-    values = {name: value for name, value in dataclasses.asdict(recipe).items() if name not in ("name", "source")}
-    told = {name: value for name, value in values.items() if value != defaults[name]}
-    text = json.dumps({"recipe": told, "data": note}, sort_keys=True)
-    return f"{recipe.model}-seed-{recipe.seed}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
-
-
-def _rehearse(trial: Trial):
-    """One step on one sample in a folder that is thrown away: a row that cannot start says so before any work."""
-    recipe, sources = trial.job.plan()
-    with tempfile.TemporaryDirectory() as folder:
-        train(recipe.replace(batch=recipe.accumulate), sources, folder, stop_after=1)
-
-
 def _make(folder: Path):
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -458,125 +222,10 @@ def _make(folder: Path):
         raise DerainError(f"{folder} cannot be made: {error.strerror}; choose another folder") from None
 
 
-def _is_trained(trial: Trial) -> bool:
-    try:
-        return weights.card(_weights(trial)).get("steps") == trial.recipe.steps
-    except WeightsError:
-        return False
-
-
-def _work_through(
-    trials: Sequence[Trial], sets: Sequence[str], sets_dir: str, jobs: int, progress: bool
-) -> dict[Path, str]:
-    """Trains and scores in `jobs` processes; the errors by folder."""
-    from joblib import Parallel, delayed
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-    from tqdm import tqdm
-
-    failures = {trial.folder: "its process was ended from outside; was there enough memory?" for trial in trials}
-    with tqdm(total=len(trials), unit="training", disable=None if progress else True) as bar:  # None: no bar in a log
-        finished = Parallel(jobs, return_as="generator_unordered")(
-            delayed(_one)(trial, tuple(sets), sets_dir, _Owner.here()) for trial in trials
-        )
-        with contextlib.suppress(TerminatedWorkerError):
-            for count, (trial, error) in enumerate(finished, 1):
-                del failures[trial.folder]
-                if error:
-                    failures[trial.folder] = error
-                bar.update()
-                if progress:
-                    what = f"{trial.recipe.name}, seed {trial.recipe.seed}: {error or 'trained and scored'}"
-                    bar.write(f"{count}/{len(trials)} {what}", file=sys.stderr)
-    return failures
-
-
-class _Owner(NamedTuple):
-    """The process that runs the study; the processes that train for it outlive it by a step at most."""
-
-    host: str
-    pid: int
-
-    @classmethod
-    def here(cls) -> "_Owner":
-        return cls(socket.gethostname(), os.getpid())
-
-    def require(self, *_):
-        """An observer that ends a training whose study was killed. Those on other machines cannot see it."""
-        if os.name != "posix" or self.host != socket.gethostname():
-            return
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            raise DerainError("the study was ended") from None
-
-
-def _one(trial: Trial, sets: Sequence[str], sets_dir: str, owner: _Owner) -> tuple[Trial, str]:
-    """Trains and scores one training; the error in one line, or "" if there was none."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        owner.require()
-        trial.folder.mkdir(parents=True, exist_ok=True)
-        with _alone(trial.folder):
-            if not _is_trained(trial):
-                _, sources = trial.job.plan()
-                train(_as_begun(trial), sources, trial.folder, observers=[owner.require])
-            _score(trial, sets, sets_dir)
-    except Exception as error:  # of whatever kind: the other rows must go on
-        text = " ".join(str(error).split())
-        return trial, text if isinstance(error, DerainError) else f"{type(error).__name__}: {text}"
-    finally:
-        torch.set_num_threads(threads)
-    return trial, ""
-
-
-def _as_begun(trial: Trial) -> Recipe:
-    """The recipe under the name that the training was begun with, perhaps by another study."""
-    path = trial.folder / "recipe.json"
-    if not path.exists():
-        return trial.recipe
-    begun = Recipe.from_json(path)
-    return trial.recipe.replace(name=begun.name, source=begun.source)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Waits while another process, perhaps of another study, works in the folder."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        yield
-        return
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _score(trial: Trial, sets: Sequence[str], sets_dir: str):
-    """Adds the scores of sets that are not scored yet to scores.json, of a refined network without refinement too."""
-    path = trial.folder / "scores.json"
-    found = evaluation.from_json(path.read_text()) if path.exists() else []
-    missing = [name for name in sets if name not in {scores.dataset for scores in found}]
-    if not missing:
-        return
-    network = weights.load(_weights(trial))
-    forms = {FINAL: network}
-    if getattr(network, "refinement", None) is not None:
-        forms[LAST_STAGE] = weights.load(_weights(trial))
-        forms[LAST_STAGE].refinement = None
-    found += evaluation.compare(forms, {name: _dataset(name, sets_dir) for name in missing})
-    files.write_atomically(path, evaluation.to_json(found).encode())
-
-
-@functools.lru_cache(maxsize=8)
-def _dataset(name: str, folder: str):
-    return evaluation.dataset(name, folder or None)
-
-
 # --- reports -------------------------------------------------------------------------------------------------------
 
 
-def report(study: Study, outcomes: Mapping[tuple[str, int], _Outcome]) -> dict:
+def report(study: Table, outcomes: Mapping[tuple[str, int], Outcome]) -> dict:
     """A study's results as plain data.
 
     Args:
@@ -602,7 +251,7 @@ def report(study: Study, outcomes: Mapping[tuple[str, int], _Outcome]) -> dict:
     }
 
 
-def _row(study: Study, row: Row, outcomes: Mapping[tuple[str, int], _Outcome]) -> dict:
+def _row(study: Table, row: Row, outcomes: Mapping[tuple[str, int], Outcome]) -> dict:
     """A row of the report."""
     own = {seed: outcome for (label, seed), outcome in outcomes.items() if label == row.label}
     reference = {seed: outcome for (label, seed), outcome in outcomes.items() if label == study.reference}
@@ -610,7 +259,7 @@ def _row(study: Study, row: Row, outcomes: Mapping[tuple[str, int], _Outcome]) -
     sets = dict.fromkeys(name for outcome in own.values() for name, _ in outcome.scores)
     return {
         "row": row.label,
-        "recipe": row.recipe,
+        "recipe": row.recipe.name,
         "paper_difference": _paper_difference(study, row),
         "parameters": cards[0]["parameters"] if cards else None,
         "seeds": list(own),
@@ -619,7 +268,7 @@ def _row(study: Study, row: Row, outcomes: Mapping[tuple[str, int], _Outcome]) -
     }
 
 
-def _on_set(name: str, own: Mapping[int, _Outcome], reference: Mapping[int, _Outcome], is_reference: bool) -> dict:
+def _on_set(name: str, own: Mapping[int, Outcome], reference: Mapping[int, Outcome], is_reference: bool) -> dict:
     """A row's scores on one set."""
     ours = {seed: outcome.scores[name, FINAL] for seed, outcome in own.items()}
     theirs = {seed: outcome.scores[name, FINAL] for seed, outcome in reference.items() if seed in own}
@@ -653,15 +302,11 @@ def _difference(values: np.ndarray) -> dict:
     return {"mean": _short(values.mean()), "low": _short(low), "high": _short(high), "by_seed": by_seed}
 
 
-def _paper_difference(study: Study, row: Row) -> dict[str, dict[str, float]]:
-    """The paper's difference between this row and the reference, by its test sets; empty where it gives none."""
-    (reference,) = (other.paper for other in study.rows if other.label == study.reference)
-    found = {}
-    if row.label != study.reference:
-        for name in (name for name in row.paper if name in reference):
-            pairs = zip(("psnr", "ssim"), row.paper[name], reference[name], strict=True)
-            found[name] = {what: _short(a - b) for what, a, b in pairs if a is not None and b is not None}
-    return found
+def _paper_difference(study: Table, row: Row) -> dict[str, dict[str, float]]:
+    """The paper's differences in PSNR and SSIM to the reference, by its test sets; empty where it gives none."""
+    differences = study.differences(row.label).items()
+    found = {place: {name: one[name] for name in QUALITY if name in one} for place, one in differences}
+    return {place: {name: _short(value) for name, value in one.items()} for place, one in found.items() if one}
 
 
 def table(found: dict) -> str:

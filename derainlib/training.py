@@ -44,7 +44,7 @@ from derainlib.errors import DataError, RecipeError
 from derainlib.layers import Layers, Pair
 from derainlib.models import weights
 from derainlib.pace import Pace
-from derainlib.recipes import Recipe, check_type
+from derainlib.recipe import Recipe, check_type
 
 KEPT_CHECKPOINTS = 2
 LOG_SECONDS = 1.0
@@ -699,13 +699,18 @@ class Job:
         recipe = recipes.get(self.recipe, self.scale, **changes)
         if self.vgg:
             recipe = recipe.judged_by(self.vgg)
-        return recipe, self._gather(recipe.rain)
+        return recipe, self.sources(recipe.rain)
 
-    def _gather(self, rain: str) -> Sources:
+    def sources(self, rain: str) -> Sources:
+        """What to train on, in this rain.
+
+        Raises:
+            DataError: folders or lists that do not fit.
+        """
         try:
             return gather(
-                self.clean_dir, self.clean_list, self.data_dir, self.data_list, rain, self.scenes_dir,
-                self.streaks_dir, self.streaks_list,
+                self.clean_dir, self.clean_list, data_dir=self.data_dir, data_list=self.data_list, rain_style=rain,
+                scenes_dir=self.scenes_dir, streaks_dir=self.streaks_dir, streaks_list=self.streaks_list,
             )  # fmt: skip
         except DataError as error:
             no_pairs = self.data_dir and not self.data_list and str(error).startswith(str(Path(self.data_dir)))

@@ -166,7 +166,7 @@ def test_street_scores_of_a_study(benchmark, streets, tmp_path, capsys):
         for seed in (3, 7):
             run = folder / "runs" / f"{number}-{seed}"
             run.mkdir(parents=True)
-            (run / "recipe.json").write_text(json.dumps({"name": row.recipe, "seed": seed}))
+            (run / "recipe.json").write_text(json.dumps({"name": row.recipe.name, "seed": seed}))
             # The reference row keeps the rain; the others darken, each and each seed differently.
             network = models.create("phpnet", refinement=False, width=16)
             for parameter in network.output.parameters():

@@ -29,7 +29,9 @@ def test_table_1_differs_only_in_losses():
 @pytest.mark.parametrize("scale", recipes.SCALES)
 def test_every_recipe_survives_json_at_every_scale(name, scale):
     recipe = recipes.get(name, scale)
-    assert recipes.Recipe.from_json(recipe.to_json()) == recipe
+    again = recipes.Recipe.from_json(recipe.to_json())
+    assert again == recipe
+    assert (again.name, again.source) == (recipe.name, recipe.source)
 
 
 def test_every_network_has_a_recipe():
@@ -322,6 +324,12 @@ def test_wrong_values_are_refused_in_one_line(changes, message):
     with pytest.raises(RecipeError, match=message) as caught:
         recipes.get("srn", **changes)
     assert "\n" not in str(caught.value)
+
+
+def test_the_name_does_not_count():
+    """Equal rows of two tables are one training."""
+    assert recipes.get("menet/LB") == recipes.get("menet")
+    assert recipes.get("menet/LB") != recipes.get("menet/GB")
 
 
 def test_unknown_names_are_refused():

@@ -10,21 +10,30 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from derainlib import evaluation, studies
+from derainlib import evaluation, workshop
 from derainlib.errors import DerainError, RecipeError
 from derainlib.evaluation import Record, Scores
 from derainlib.models import weights
-from derainlib.studies import FINAL, LAST_STAGE, STUDIES, Order, Row, Study, report, table
+from derainlib.papers import Row, Table
+from derainlib.recipes import RECIPES
+from derainlib.studies import STUDIES, Order, report, table
+from derainlib.workshop import FINAL, LAST_STAGE, Outcome, Owner
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "benchmarks" / "results"
 
-TWO = Study(
-    "made/up", "a made-up table", "with", (Row("with", "dcdnet"), Row("without", "dcdnet/no-refinement"))
+
+def row(label: str, recipe: str, **fields) -> Row:
+    """A row by its recipe's name."""
+    return Row(label, RECIPES[recipe], **fields)
+
+
+TWO = Table(
+    "made/up", "a made-up table", "with", (row("with", "dcdnet"), row("without", "dcdnet/no-refinement"))
 )  # fmt: skip
-THREE = Study(
+THREE = Table(
     "made/broken", "a table with a row that breaks", "with",
-    (Row("with", "dcdnet"), Row("broken", "dcdnet", changes={"lr": 1e30}), Row("without", "dcdnet/no-refinement")),
+    (row("with", "dcdnet"), row("broken", "dcdnet", changes={"lr": 1e30}), row("without", "dcdnet/no-refinement")),
 )  # fmt: skip
 
 
@@ -69,7 +78,7 @@ class TestRegistry:
         order = Order((name,), str(tmp_path), scale="tiny", data={"clean_dir": str(folder / "photographs")})
         study = STUDIES[name]
         trials = [order.trial(row, 0) for row in study.rows]
-        assert [trial.recipe.name for trial in trials] == [row.recipe for row in study.rows]
+        assert [trial.recipe.name for trial in trials] == [row.recipe.name for row in study.rows]
         assert len({trial.folder for trial in trials}) == len(study.rows) > 1
         assert {trial.recipe.steps for trial in trials} == {4}
         assert not list(tmp_path.iterdir())
@@ -116,25 +125,25 @@ class TestOrder:
     def test_what_makes_a_row_stays(self, folder, tmp_path):
         """Shared stages reach "ours", not "single stage"; a shared width reaches both."""
         order = tiny(folder, tmp_path, changes={"options": {"stages": 3, "width": 8}, "lr": 0.002}, steps=7)
-        ours, single = (order.trial(Row("", name), 5).recipe for name in ("dcdnet", "dcdnet/single"))
+        ours, single = (order.trial(row("", name), 5).recipe for name in ("dcdnet", "dcdnet/single"))
         assert ours.options == {"stages": 3, "width": 8}
         assert single.options == {"stages": 1, "width": 8, "refinement": False}
         assert [(r.lr, r.steps, r.seed) for r in (ours, single)] == [(0.002, 7, 5)] * 2
-        changed = order.trial(Row("", "dcdnet", changes={"options": {"width": 2}, "lr": 0.1}), 5).recipe
+        changed = order.trial(row("", "dcdnet", changes={"options": {"width": 2}, "lr": 0.1}), 5).recipe
         assert (changed.options, changed.lr) == ({"stages": 3, "width": 2}, 0.1)
 
     def test_terms_are_left_out_of_every_row(self, folder, tmp_path):
         order = tiny(folder, tmp_path)
-        assert [loss.term for loss in order.trial(Row("", "dcdnet"), 0).recipe.losses] == ["mse", "l1"]
-        assert [loss.term for loss in order.trial(Row("", "dcdnet/single"), 0).recipe.losses] == ["mse"]
+        assert [loss.term for loss in order.trial(row("", "dcdnet"), 0).recipe.losses] == ["mse", "l1"]
+        assert [loss.term for loss in order.trial(row("", "dcdnet/single"), 0).recipe.losses] == ["mse"]
 
     def test_equal_rows_of_two_tables_share_a_folder(self, folder, tmp_path):
         order = tiny(folder, tmp_path)
-        ours, two, three = (order.trial(Row("", f"dcdnet{name}"), 0).folder for name in ("", "/T2", "/T3"))
+        ours, two, three = (order.trial(row("", f"dcdnet{name}"), 0).folder for name in ("", "/T2", "/T3"))
         assert ours == two != three
-        assert order.trial(Row("", "dcdnet"), 1).folder != ours
+        assert order.trial(row("", "dcdnet"), 1).folder != ours
         others = tiny(folder, tmp_path, data={"data_dir": str(folder / "pairs")})
-        assert others.trial(Row("", "dcdnet"), 0).folder != ours
+        assert others.trial(row("", "dcdnet"), 0).folder != ours
 
     @pytest.mark.parametrize(
         ("changes", "reason"),
@@ -173,8 +182,8 @@ class TestOrder:
             order.run()
 
     def test_rows_of_different_budgets(self, folder, tmp_path, monkeypatch):
-        rows = (Row("a", "dcdnet"), Row("b", "dcdnet", changes={"batch": 5}))
-        monkeypatch.setitem(STUDIES, "made/unfair", Study("made/unfair", "", "a", rows))
+        rows = (row("a", "dcdnet"), row("b", "dcdnet", changes={"batch": 5}))
+        monkeypatch.setitem(STUDIES, "made/unfair", Table("made/unfair", "", "a", rows))
         with pytest.raises(RecipeError, match=r"batch is \[2, 5\] in its rows"):
             tiny(folder, tmp_path, "made/unfair").run()
 
@@ -287,7 +296,9 @@ sys.path.insert(0, {str(HERE)!r})
 import torch
 from dying_run import die_at_call
 from derainlib import studies
-from derainlib.studies import Order, Row, Study
+from derainlib.papers import Row, Table
+from derainlib.recipe import Loss, Recipe
+from derainlib.studies import Order
 studies.STUDIES["made/up"] = {TWO!r}
 die_at_call(2 + 4 + 3, torch.optim.Adam, "step")
 {order!r}.run()
@@ -321,20 +332,20 @@ die_at_call(2 + 4 + 3, torch.optim.Adam, "step")
         assert text.count("broken") == 2
 
     def test_an_unexpected_error_is_named(self, made_up, folder, tmp_path, monkeypatch):
-        original = studies._score
+        original = workshop._score
 
         def fail(trial, *others):
             if trial.recipe.seed == 1:
                 raise MemoryError("no room")
             original(trial, *others)
 
-        monkeypatch.setattr(studies, "_score", fail)
+        monkeypatch.setattr(workshop, "_score", fail)
         (found,) = tiny(folder, tmp_path).run()
         assert [one["error"] for one in found["failed"]] == ["MemoryError: no room"] * 2
         assert [row["seeds"] for row in found["rows"]] == [[0], [0]]
 
 
-def outcome(final: list[float], last: list[float] | None = None, seconds: int = 100) -> studies._Outcome:
+def outcome(final: list[float], last: list[float] | None = None, seconds: int = 100) -> Outcome:
     """Scores of two or more images on the set "rain", rainy input 20 dB."""
 
     def scores(values, model):
@@ -346,13 +357,14 @@ def outcome(final: list[float], last: list[float] | None = None, seconds: int = 
     found = {("rain", FINAL): scores(final, FINAL)}
     if last:
         found["rain", LAST_STAGE] = scores(last, LAST_STAGE)
-    return studies._Outcome(card, found)
+    return Outcome(card, found)
 
 
-PAPER = Study(
+PAPER = Table(
     "p/1", "A paper, Table 1", "base",
-    (Row("base", "dcdnet", {"Rain100H": (30.0, 0.9)}), Row("more", "dcdnet", {"Rain100H": (30.5, 0.92)}),
-     Row("lost", "dcdnet")),
+    (row("base", "dcdnet", figures={"Rain100H": {"psnr": 30.0, "ssim": 0.9}}),
+     row("more", "dcdnet", figures={"Rain100H": {"psnr": 30.5, "ssim": 0.92}}),
+     row("lost", "dcdnet")),
 )  # fmt: skip
 OUTCOMES = {
     ("base", 0): outcome([24.0, 26.0], [23.0, 25.5]),
@@ -441,12 +453,12 @@ def test_two_studies_at_once_wait_for_each_other(tmp_path):
     pytest.importorskip("fcntl")
     code = """
 from pathlib import Path
-from derainlib.studies import _alone
+from derainlib.workshop import alone
 print("ready", flush=True)
-with _alone(Path()):
+with alone(Path()):
     print("in")
 """
-    with studies._alone(tmp_path):
+    with workshop.alone(tmp_path):
         other = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
         assert other.stdout.readline() == "ready\n"
         with pytest.raises(subprocess.TimeoutExpired):
@@ -458,13 +470,13 @@ def test_trainings_end_with_their_study(made_up, folder, tmp_path):
     """A process that trains for a study that was killed stops: before it begins, and between two steps."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    gone = studies._Owner.here()._replace(pid=ended.pid)
+    gone = Owner.here()._replace(pid=ended.pid)
     trial = tiny(folder, tmp_path).trial(TWO.rows[0], 0)
-    assert studies._one(trial, (), "", gone)[1] == "the study was ended"
+    assert workshop._one(trial, (), "", gone)[1] == "the study was ended"
     assert not trial.folder.exists()
     with pytest.raises(DerainError, match="the study was ended"):
         gone.require({"step": 1})
-    studies._Owner.here().require({"step": 1})
+    Owner.here().require({"step": 1})
     gone._replace(host="another machine").require({"step": 1})
 
 
@@ -472,14 +484,14 @@ def test_killed_workers_are_reported(made_up, folder, tmp_path, monkeypatch):
     """What the pool raises when the system ends one of its processes becomes an entry of the report."""
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    original = studies._one
+    original = workshop._one
 
     def ended(trial, *others):
         if trial.recipe.seed == 1:
             raise TerminatedWorkerError("SIGKILL")
         return original(trial, *others)
 
-    monkeypatch.setattr(studies, "_one", ended)
+    monkeypatch.setattr(workshop, "_one", ended)
     (found,) = tiny(folder, tmp_path).run()
     assert {one["seed"] for one in found["failed"]} == {1}
     assert all("ended from outside" in one["error"] for one in found["failed"])

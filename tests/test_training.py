@@ -641,6 +641,13 @@ def test_a_run_goes_on_only_beside_the_weights_that_it_started_from(uninterrupte
     assert "start_sha256" not in weights.card(uninterrupted.last)
 
 
+def test_a_training_goes_on_under_another_name(folder, uninterrupted, tmp_path):
+    """As a study does with a row that another study began."""
+    training.train(tiny().replace(name="begun"), gather(folder), tmp_path, stop_after=3)
+    assert_same(training.train(tiny(), gather(folder), tmp_path).last, uninterrupted.last)
+    assert weights.card(tmp_path / "last.safetensors")["recipe"]["name"] == "srn"
+
+
 def test_an_exploding_loss_stops_with_a_reason(folder, tmp_path):
     with pytest.raises(RecipeError, match="lower lr"):
         training.train(tiny(lr=1e30, losses=(recipes.Loss("mse"),)), gather(folder), tmp_path)

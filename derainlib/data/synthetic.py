@@ -51,8 +51,9 @@ class Sources(NamedTuple):
 def gather(
     clean_dir: str | Path | None = None,
     clean_list: str | Path | None = None,
-    pairs_dir: str | Path | None = None,
-    pairs_list: str | Path | None = None,
+    *,
+    data_dir: str | Path | None = None,
+    data_list: str | Path | None = None,
     rain_style: str = "mixed",
     scenes_dir: str | Path | None = None,
     streaks_dir: str | Path | None = None,
@@ -66,8 +67,8 @@ def gather(
     Args:
         clean_dir: folder of clean photographs.
         clean_list: text file that names the photographs to use, one a line.
-        pairs_dir: folder of rainy/clean pairs, in any layout that `derainlib.data.pairs` reads.
-        pairs_list: text file that names the pairs to use, one a line.
+        data_dir: folder of rainy/clean pairs, in any layout that `derainlib.data.pairs` reads.
+        data_list: text file that names the pairs to use, one a line.
         rain_style: the rain that will be laid on the photographs; only named in the note.
         scenes_dir: folder of labelled scenes, in any layout that `derainlib.data.scenes` reads.
         streaks_dir: folder of rain layers, streaks on black, for rain of the method "layers".
@@ -78,7 +79,7 @@ def gather(
     """
     for given, folder, name in (
         (clean_list, clean_dir, "clean"),
-        (pairs_list, pairs_dir, "pairs"),
+        (data_list, data_dir, "data"),
         (streaks_list, streaks_dir, "streaks"),
     ):
         if given and not folder:
@@ -87,7 +88,7 @@ def gather(
         raise DataError(f"{rain_style} rain is laid on from files: give streaks_dir, a folder of rain layers")
     layers = rain_layers(streaks_dir, streaks_list) if streaks_dir else []
     notes = [_described(len(layers), "rain layers", streaks_dir, streaks_list)] if layers else []
-    if not clean_dir and not pairs_dir and not scenes_dir:
+    if not clean_dir and not data_dir and not scenes_dir:
         note = f"stand-ins: {len(STREETS)} drawn streets and scikit-image's {', '.join(TEXTURES)}, {rain_style} rain"
         return Sources(stand_ins(), (), "; ".join([note, *notes]), layers)
     clean = pairs.photographs(clean_dir, clean_list) if clean_dir else []
@@ -99,9 +100,9 @@ def gather(
         clean = [*clean, *labelled]
         where = f"{_described(len(labelled), 'labelled scenes', scenes_dir, split)}"
         notes.append(f"{where} with {rain_style} rain")
-    folder = pairs.read(pairs_dir, split=pairs_list) if pairs_dir else ()
+    folder = pairs.read(data_dir, split=data_list) if data_dir else ()
     if folder:
-        notes.append(_described(len(folder), "rainy/clean pairs", pairs_dir, pairs_list))
+        notes.append(_described(len(folder), "rainy/clean pairs", data_dir, data_list))
     return Sources(clean, folder, "; ".join(notes), layers)
 
 

@@ -1,55 +1,21 @@
 """Loss terms: one idea, one file. Any network trains with any weighted sum of them."""
 
-from derainlib.losses.auxiliary import Auxiliary
+from derainlib.discovery import modules
 from derainlib.losses.balance import BALANCES, Fixed, GradientBalanced, LossBalanced, Uncertainty
-from derainlib.losses.charbonnier import Charbonnier
-from derainlib.losses.colour import Colour
-from derainlib.losses.detail import Detail
-from derainlib.losses.edge import Edge
-from derainlib.losses.perceptual import Perceptual
-from derainlib.losses.pixel import L1, MSE, NegativePSNR
-from derainlib.losses.quasi_sparsity import QuasiSparsity
-from derainlib.losses.semantic import Presence, Semantic
-from derainlib.losses.ssim import NegativeSSIM
-from derainlib.losses.texture import Texture
+from derainlib.losses.term import Term
 
-TERMS = {
-    "mse": MSE,
-    "l1": L1,
-    "psnr": NegativePSNR,
-    "ssim": NegativeSSIM,
-    "quasi_sparsity": QuasiSparsity,
-    "detail": Detail,
-    "auxiliary": Auxiliary,
-    "perceptual": Perceptual,
-    "charbonnier": Charbonnier,
-    "colour": Colour,
-    "semantic": Semantic,
-    "presence": Presence,
-    "edge": Edge,
-    "texture": Texture,
+_ORDER = ("pixel", "ssim", "quasi_sparsity", "detail", "auxiliary", "perceptual", "charbonnier", "colour", "semantic")
+
+TERMS: dict[str, type[Term]] = {
+    term.name: term
+    for module in modules(__name__, first=_ORDER)
+    for term in vars(module).values()
+    if isinstance(term, type) and issubclass(term, Term) and "name" in vars(term)
 }
-"""The terms by the name that recipes use; a recipe adds the arguments."""
+"""The terms by the name that recipes use: the classes of this folder's modules that have a `name`, and those of other
+packages (`derainlib.discovery`). A recipe adds the arguments."""
 
-__all__ = [
-    "BALANCES",
-    "L1",
-    "MSE",
-    "TERMS",
-    "Auxiliary",
-    "Charbonnier",
-    "Colour",
-    "Detail",
-    "Edge",
-    "Fixed",
-    "GradientBalanced",
-    "LossBalanced",
-    "NegativePSNR",
-    "NegativeSSIM",
-    "Perceptual",
-    "Presence",
-    "QuasiSparsity",
-    "Semantic",
-    "Texture",
-    "Uncertainty",
-]
+globals().update({term.__name__: term for term in TERMS.values()})  # for `from derainlib.losses import MSE`
+
+__all__ = ["BALANCES", "TERMS", "Fixed", "GradientBalanced", "LossBalanced", "Term", "Uncertainty"]
+__all__ += [term.__name__ for term in TERMS.values()]

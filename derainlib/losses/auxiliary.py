@@ -21,6 +21,8 @@ class Auxiliary(Term):
         DerainError: when called, if the network keeps no decodings.
     """
 
+    name = "auxiliary"
+
     def __init__(self, normaliser: str = "mean"):
         super().__init__(normaliser=normaliser)
 

@@ -79,6 +79,8 @@ class Charbonnier(Comparison):
         DerainError: an unknown option.
     """
 
+    name = "charbonnier"
+
     def __init__(
         self,
         on: str = "background",

@@ -34,6 +34,8 @@ class Colour(Term):
         DerainError: an unknown option.
     """
 
+    name = "colour"
+
     def __init__(
         self,
         on: str = "coarse",

@@ -15,6 +15,8 @@ class Detail(Term):
     the threshold of `derainlib.rain.location`. Averaged over all pixels, the rainy ones count as zero.
     """
 
+    name = "detail"
+
     def pixelwise(self, background: Tensor, rain: Tensor, pair: Pair) -> Tensor:
         location = rain_model.location(pair.rain) if pair.location is None else pair.location
         return (1 - location) * rain.abs().mean(1, keepdim=True)

@@ -47,6 +47,8 @@ class Edge(Scaled):
         DerainError: an unknown option.
     """
 
+    name = "edge"
+
     def __init__(
         self,
         on: str = "background",

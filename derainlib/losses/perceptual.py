@@ -108,6 +108,8 @@ class Perceptual(Comparison):
         WeightsError: when called, weights that are missing, damaged, or another network's.
     """
 
+    name = "perceptual"
+
     def __init__(
         self,
         network: str = "vgg16",

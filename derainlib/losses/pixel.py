@@ -40,6 +40,8 @@ class MSE(Scaled):
     MENET, Eq. 3 and 4, 255² times as large.
     """
 
+    name = "mse"
+
     def compare(self, estimate: Tensor, truth: Tensor) -> Tensor:
         difference = estimate - truth if self.scale == 1 else self.scale * (estimate - truth)
         return difference.square().mean(1, keepdim=True)
@@ -51,6 +53,8 @@ class L1(Comparison):
     Where one input has several plausible truths, the squared error asks for their mean and the absolute error for
     their median. With `on="rain"` the value is the same for every network whose layers add up to O.
     """
+
+    name = "l1"
 
     def compare(self, estimate: Tensor, truth: Tensor) -> Tensor:
         return (estimate - truth).abs().mean(1, keepdim=True)
@@ -75,6 +79,7 @@ class NegativePSNR(Comparison):
         DerainError: a ceiling that is no number above 0, or an unknown option.
     """
 
+    name = "psnr"
     signed = True
 
     def __init__(

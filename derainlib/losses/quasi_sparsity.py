@@ -26,6 +26,8 @@ class QuasiSparsity(Term):
     this loss alone does not take rain away. Averaged over pixels and channels, summed over the filters.
     """
 
+    name = "quasi_sparsity"
+
     def pixelwise(self, background: Tensor, rain: Tensor, pair: Pair) -> Tensor:
         return sum(
             sparsity.derivatives(layer.to(pair.clean.dtype)).abs().sum(1).mean(1, keepdim=True)

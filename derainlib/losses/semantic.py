@@ -92,6 +92,7 @@ class Semantic(_Recognition):
         DerainError: `network` is none; when called, no logits, or labels beyond the K classes.
     """
 
+    name = "semantic"
     head = "logits"
 
     def judge(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -115,6 +116,7 @@ class Presence(_Recognition):
         DerainError: `network` is none; when called, no presence logits, or labels beyond the K classes.
     """
 
+    name = "presence"
     head = "presence"
 
     def judge(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ class NegativeSSIM(Comparison):
             size of a loss (`derainlib.losses.balance`) need that.
     """
 
+    name = "ssim"
+
     def __init__(
         self,
         on: str = "background",

@@ -33,6 +33,8 @@ class Term(nn.Module):
         DerainError: an unknown `stages` or `normaliser`.
     """
 
+    name: str
+    """What recipes call the loss; a class without a name of its own is no loss by itself."""
     signed = False
     """Whether the loss can be negative, as −SSIM is; weights that come from the size of losses refuse it."""
 

@@ -67,6 +67,8 @@ class Texture(Scaled):
         DerainError: an unknown option, or, when called, images smaller than a patch.
     """
 
+    name = "texture"
+
     def __init__(
         self,
         on: str = "background",

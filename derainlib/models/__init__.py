@@ -4,15 +4,14 @@ import inspect
 
 from torch import nn
 
+from derainlib.discovery import modules
 from derainlib.errors import DerainError
-from derainlib.models import dcdnet, menet, phpnet, qsnet, recurrent, segmentation
 
-PAPERS = (qsnet, phpnet, dcdnet, recurrent, menet, segmentation)
-"""The papers' modules. Each has VARIANTS: name → (class, options that differ from the class's defaults); some have
-SEGMENTERS, of the same form, which name what a picture shows and take no rain off."""
-
-VARIANTS = {name: variant for paper in PAPERS for name, variant in paper.VARIANTS.items()}
-SEGMENTERS = {name: variant for paper in PAPERS for name, variant in getattr(paper, "SEGMENTERS", {}).items()}
+VARIANTS: dict[str, tuple] = {}
+"""The networks that take rain off: name → (class, options that differ from the class's defaults). Every module in this
+folder may have such a table, and modules of other packages may (`derainlib.discovery`)."""
+SEGMENTERS: dict[str, tuple] = {}
+"""Networks that name what a picture shows and take no rain off, likewise from the modules' SEGMENTERS."""
 
 
 def list_models() -> list[str]:
@@ -44,3 +43,9 @@ def create(name: str, **options) -> nn.Module:
     model = build(**fixed | options)
     model.name, model.options = name, options
     return model
+
+
+# Last, since the module of weights wants `create`.
+for _module in modules(__name__, first=("qsnet", "phpnet", "dcdnet", "recurrent", "menet")):
+    VARIANTS |= getattr(_module, "VARIANTS", {})
+    SEGMENTERS |= getattr(_module, "SEGMENTERS", {})

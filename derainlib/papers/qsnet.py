@@ -1,0 +1,119 @@
+"""The tables of QSNet (Wang, Ma and Zeng, CVPR 2021), and the set-ups behind their rows.
+
+PSNR and SSIM are reported without a colour space or a protocol. In its tables the paper calls other methods by number;
+here they have the names that their authors gave them.
+"""
+
+from derainlib.papers.table import Row, Table, on
+from derainlib.recipe import Loss, Recipe
+
+
+def _qsnet(name: str, source: str, terms: str, model: str = "qsnet") -> Recipe:
+    """A recipe of QSNet, Section 5.1: Adam 1e-3, times 0.1 when the loss stops improving, patches of 256².
+
+    The paper states neither the batch, nor the length, nor when the loss counts as no longer improving. Our choices:
+    16 patches, 100,000 steps, ten windows of 1,000 steps without a lower mean; an "epoch" is such a window.
+
+    Args:
+        name, source, model: fields of the recipe.
+        terms: which terms of Eq. 13, by the letters of their symbols.
+    """
+    return Recipe(
+        name, source, model, losses=tuple(_EQ_13[term] for term in terms), steps=100_000, batch=16, patch=256,
+        paired=1.0, schedule="plateau", gamma=0.1, window=1000, patience=10, samples_per_epoch=16_000,
+    )  # fmt: skip
+
+
+_EQ_13 = {
+    "C": Loss("l1", 1.0),
+    "Q": Loss("quasi_sparsity", 1e-3),
+    "D": Loss("detail", 1e-4),
+    "A": Loss("auxiliary", 0.01),
+}
+"""λ L of QSNet's Eq. 13, by the index of L. All terms share one normaliser, so the λ are the paper's as they stand."""
+
+_OURS = _qsnet("qsnet", "Tables 1, 2, 4 and 5, QSNet (V4)", "CQDA")
+_NO_SHARING = _qsnet("qsnet/no-sharing", "Tables 2 and 5, QSNet without sharing", "CQDA", "qsnet-no-sharing")
+
+_sets = on("Test-I", "Test-II", "Test-III")
+_timed = on("512x512", measures=("seconds",))
+_WHOLE = _sets(33.15, 0.923, 25.66, 0.830, 33.94, 0.938)
+_DATA = (
+    "trained on the pairs of S. Li et al. 2018 (DDC-Net). Test-I: 100 pairs of each of the test sets of DID-MDN, "
+    "ID-CGAN and DDN; Test-II: Rain100H; Test-III: 400 pairs of wide streaks with blurred edges"
+)
+
+TABLES = (
+    Table(
+        "qsnet/table-1", "QSNet, Table 1: other networks", "",
+        (
+            Row("DDN", None, _sets(29.14, 0.869, 22.17, 0.732, 29.98, 0.897)),
+            Row("RESCAN", None, _sets(27.21, 0.835, 24.29, 0.821, 26.77, 0.832)),
+            Row("DID-MDN", None, _sets(25.98, 0.869, 20.13, 0.716, 25.53, 0.877)),
+            Row("JORDER-E", None, _sets(27.44, 0.885, 20.46, 0.678, 29.87, 0.890)),
+            Row("HeavyRain", None, _sets(17.93, 0.677, 16.96, 0.464, 18.04, 0.610)),
+            Row("SPANet", None, _sets(28.47, 0.858, 18.60, 0.623, 30.55, 0.908)),
+            Row("ours", _OURS, _WHOLE),
+        ),
+        _DATA,
+        note="whether the other networks were trained on the same pairs is not said",
+    ),
+    Table(
+        "qsnet/table-2", "QSNet, Table 2: running time", "",
+        (
+            Row("DDN", None, _timed(0.09)),
+            Row("RESCAN", None, _timed(0.47)),
+            Row("DID-MDN", None, _timed(0.06)),
+            Row("JORDER-E", None, _timed(1.39)),
+            Row("HeavyRain", None, _timed(0.45)),
+            Row("SPANet", None, _timed(0.66)),
+            Row("without sharing", _NO_SHARING, _timed(0.007)),
+            Row("ours", _OURS, _timed(0.005)),
+        ),
+        protocol="seconds a picture, all on the same GPU; the paper's is an NVIDIA GTX 1080 Ti",
+    ),
+    Table(
+        "qsnet/table-3", "QSNet, Table 3: pictures decoded from each scale", "",
+        (
+            Row("C1", None, _sets(31.68, 0.902, 23.86, 0.738, 31.80, 0.909)),
+            Row("C2", None, _sets(32.14, 0.907, 24.85, 0.749, 32.56, 0.911)),
+            Row("C3", None, _sets(32.18, 0.902, 24.91, 0.774, 32.67, 0.920)),
+            Row("C4", None, _sets(30.75, 0.862, 23.86, 0.687, 31.48, 0.871)),
+            Row("C5", None, _sets(30.69, 0.870, 22.66, 0.669, 31.16, 0.877)),
+            Row("all scales", _OURS, _WHOLE),
+        ),
+        _DATA,
+        note="whether C1 … C5 are the five decoders of one network, or a network each, is not said",
+    ),
+    # V1 to V3 keep the auxiliary decoders, whose images the main decoder reads: Table 4 ablates losses, not layers.
+    Table(
+        "qsnet/table-4", "QSNet, Table 4: the terms of the loss", "L_C",
+        (
+            Row(
+                "L_C", _qsnet("qsnet/V1", "Table 4, V1: L_C", "C"),
+                _sets(29.94, 0.858, 24.75, 0.716, 31.19, 0.883),
+            ),
+            Row(
+                "+ L_Q", _qsnet("qsnet/V2", "Table 4, V2: L_C + L_Q", "CQ"),
+                _sets(31.70, 0.898, 25.21, 0.773, 32.61, 0.913),
+            ),
+            Row(
+                "+ L_D", _qsnet("qsnet/V3", "Table 4, V3: L_C + L_Q + L_D", "CQD"),
+                _sets(32.03, 0.908, 25.55, 0.791, 32.91, 0.921),
+            ),
+            Row("+ L_A", _qsnet("qsnet/V4", "Table 4, V4: L_C + L_Q + L_D + L_A", "CQDA"), _WHOLE),
+        ),
+        _DATA,
+    ),
+    Table(
+        "qsnet/table-5", "QSNet, Table 5: sharing of information", "with sharing",
+        (
+            Row("without sharing", _NO_SHARING, _sets(31.91, 0.897, 25.53, 0.799, 32.64, 0.907)),
+            Row("with sharing", _OURS, _WHOLE),
+        ),
+        _DATA,
+    ),
+)  # fmt: skip
+
+OTHERS = (_qsnet("qsnet/no-auxiliary", "no row: V3 without the auxiliary decoders", "CQD", "qsnet-no-auxiliary"),)
+"""Set-ups that no row stands for."""
