@@ -1,15 +1,19 @@
 """The benchmarks that tables quote run, and what they write is complete; how quick anything is stays their business."""
 
+import argparse
+import dataclasses
 import importlib
+import itertools
 import json
 import tarfile
 from pathlib import Path
+import time
 
 import pytest
 import torch
 
-from derainlib import images, metrics, rain, recipes
-from derainlib.data import samples, synthetic
+from derainlib import images, metrics, rain, recipes, training
+from derainlib.data import samples, synthetic, validation
 from derainlib.models import weights
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -39,8 +43,6 @@ def test_network_speed(benchmark, tmp_path):
 
 
 def test_training_speed(benchmark, tmp_path):
-    from derainlib.models import weights
-
     out, script = tmp_path / "speed.json", benchmark("training_speed")
     assert script.shipped() == ["brn", "dcdnet", "menet", "phpnet", "qsnet", "srn"]
     for label in ("before", "now"):
@@ -58,15 +60,33 @@ def test_training_speed(benchmark, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["srn", "brn", "qsnet", "menet"])
-def test_the_textbook_step_is_the_same_step(benchmark, name, tmp_path):
-    """From the same weights and samples both loops have the same losses, before a step and after it."""
-    import argparse
-    import itertools
+@pytest.fixture
+def made_weights(benchmark, monkeypatch):
+    """Cards as if `make weights` had trained the last phase, with `start`, as `ship.py` leaves it, at no file."""
+    trained, card = benchmark("train_weights"), weights.card
 
+    def changed(name):
+        facts, how = card(name), trained.NETWORKS[name]
+        last = facts["phases"][-1]["recipe"] | trained.COMMON | how.changes
+        last |= {"losses": list(how.losses), "minutes": 5.0, "start": "last.safetensors"}
+        return facts | {"phases": [{"recipe": last}]}
+
+    monkeypatch.setattr(weights, "card", changed)
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_the_textbook_step_is_the_same_step(benchmark, name, made, request, tmp_path):
+    """From the same weights and samples both loops have the same losses, before a step and after it."""
+    if made:
+        request.getfixturevalue("made_weights")
     script = benchmark("training_speed")
     recipe = script.recipe_of(name, argparse.Namespace(batch=2, patch=32, rounds=1)).replace(precision="no")
     sources = script.gather(rain_style=recipe.rain)
-    run = script.training._Run(recipe, sources, tmp_path, 0)
+    if made:
+        assert (recipe.rain, recipe.minutes, recipe.ema) == ("allround-drawn", 0, 0)
+        assert recipe.dry
+        assert recipe.turned
+    run = script.training._Run(recipe, sources, tmp_path, 0, compiled=False, clock=time.monotonic)
     run.start()
     ours = [record["loss"] for record in itertools.islice(run.steps(2), 2)]
     plainly = list(itertools.islice(script.textbook_steps(recipe, sources, "cpu"), 2))
