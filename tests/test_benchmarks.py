@@ -213,11 +213,7 @@ def test_street_scores_of_a_study(benchmark, streets, tmp_path, capsys):
 
 def test_ship_takes_the_last_weights(benchmark, tmp_path, monkeypatch):
     """With the phases that led to them; a start that has become other weights since is no phase of theirs."""
-    import torch
-
-    from derainlib import training
     from derainlib.data.synthetic import gather
-    from derainlib.models import weights
 
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "shipped")
     ship = benchmark("ship").main
@@ -237,6 +233,106 @@ def test_ship_takes_the_last_weights(benchmark, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
+class TestShipFree:
+    """`--free`: the licence says that no research data set's terms bind the weights, where that is so."""
+
+    @pytest.fixture
+    def ship(self, benchmark, tmp_path, monkeypatch):
+        monkeypatch.setattr(weights, "FOLDER", tmp_path / "shipped")
+        script = benchmark("ship")
+        return lambda *words: script.main([*map(str, words), "--data", "photographs"])
+
+    def run(self, folder, data, rain="allround-drawn", **changes):
+        recipe = recipes.get("srn", "tiny", options={"stages": 1, "width": 6}, rain=rain, **{"steps": 1} | changes)
+        return training.train(recipe, data, folder).folder
+
+    @pytest.fixture
+    def cc0(self, small_data):
+        return synthetic.gather(small_data / "cc0", small_data / "splits/cc0_train.txt", rain_style="allround-drawn")
+
+    def test_of_photographs_and_drawn_rain(self, ship, cc0, tmp_path):
+        first = self.run(tmp_path / "first", cc0._replace(note=f"{cc0.note}; 1 held back for validation"))
+        ship("mine", first, "--free")
+        assert "no research data set's terms bind them" in weights.card("mine")["licence"]
+        second = self.run(tmp_path / "second", cc0, start="mine")
+        third = self.run(tmp_path / "third", cc0, start=str(second / "last.safetensors"))
+        with pytest.raises(SystemExit, match=r"last\.safetensors, which it started from, is neither shipped as free"):
+            ship("mine", third, "--free")
+        ship("mine", second, third, "--free")
+        assert len(weights.card("mine")["phases"]) == 3
+
+    def test_a_start_that_is_bound_binds(self, ship, cc0, tmp_path):
+        first = self.run(tmp_path / "first", cc0)
+        ship("mine", first)
+        assert "research data sets" in weights.card("mine")["licence"]
+        second = self.run(tmp_path / "second", cc0, start="mine")
+        with pytest.raises(SystemExit, match="mine, which it started from, is neither shipped as free"):
+            ship("mine", second, "--free")
+
+    @pytest.mark.parametrize(
+        ("folders", "told"),
+        [
+            ({"pairs_dir": "rain800/training"}, "rainy/clean pairs of training"),
+            ({"streaks_dir": "streaks"}, "rain layers of streaks"),
+            ({"clean_dir": "urban100"}, "clean photographs of urban100"),
+            ({"clean_dir": ""}, "clean photographs of "),
+            ({"clean_dir": None}, "stand-ins"),
+        ],
+    )
+    def test_other_data_bind(self, ship, small_data, tmp_path, folders, told):
+        places = {"clean_dir": "cc0"} | folders
+        sources = synthetic.gather(**{k: small_data / v for k, v in places.items() if v is not None})
+        with pytest.raises(SystemExit, match=f"mine is not free.*{told}"):
+            ship("mine", self.run(tmp_path / "run", sources), "--free")
+        assert not (tmp_path / "shipped").exists()
+
+    def test_rain_from_files_and_judges_bind(self, ship, small_data, cc0, tmp_path):
+        layers = synthetic.rain_layers(small_data / "streaks")
+        run = self.run(tmp_path / "layers", cc0._replace(layers=layers), rain="allround")
+        with pytest.raises(SystemExit, match="allround rain is laid on from files"):
+            ship("mine", run, "--free")
+        judged = self.run(tmp_path / "judged", cc0)
+        recipe = json.loads((judged / "recipe.json").read_text())
+        recipe["losses"] += [{"term": "semantic", "weight": 1.0, "options": {"network": "phi"}}]
+        (judged / "recipe.json").write_text(json.dumps(recipe))
+        with pytest.raises(SystemExit, match="semantic judges by a network"):
+            ship("mine", judged, "--free")
+
+
+def test_ship_tells_no_folders(benchmark, tmp_path, monkeypatch):
+    """A card goes out: of files it has the names alone; shipped names stay."""
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "shipped")
+    recipe = recipes.get("srn", "tiny", options={"stages": 1, "width": 6}, steps=1)
+    first = training.train(recipe, synthetic.gather(), tmp_path / "first")
+    second = training.train(recipe.replace(start=str(first.last)), synthetic.gather(), tmp_path / "second")
+    path = second.folder / "recipe.json"
+    judges = [{"weights": str(tmp_path / "vgg16.safetensors"), "layer": "conv3_3"}, {"network": "phi"}, {}]
+    losses = [{"term": "some", "weight": 1.0, "options": options} for options in judges]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"losses": losses}))
+    benchmark("ship").main(["mine", str(first.folder), str(second.folder), "--data", "streets"])
+    card = weights.card("mine")
+    assert str(tmp_path) not in json.dumps(card)
+    assert [one["recipe"]["start"] for one in card["phases"]] == ["", "last.safetensors"]
+    found = [loss["options"] for loss in card["phases"][1]["recipe"]["losses"]]
+    assert found == [{"weights": "vgg16.safetensors", "layer": "conv3_3"}, {"network": "phi"}, {}]
+
+
+def test_ship_takes_a_run_from_the_tar(benchmark, tmp_path, monkeypatch):
+    """Without its checkpoints; and whether it was validated or not."""
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "shipped")
+    recipe = recipes.get("srn", "tiny", options={"stages": 1, "width": 6}, validate_every=2)
+    for name, held in (("judged", validation.streets(1)), ("alone", ())):
+        training.train(recipe, synthetic.gather(), tmp_path / "out" / name, validation=held)
+    packed = benchmark("train_weights").pack_up(argparse.Namespace(out=tmp_path / "out"))
+    with tarfile.open(packed) as tar:
+        tar.extractall(tmp_path / "home", filter="data")
+    for name, points in (("judged", 2), ("alone", 0)):
+        assert not (tmp_path / "home" / name / "checkpoints").exists()
+        benchmark("ship").main([name, str(tmp_path / "home" / name), "--data", "streets"])
+        (phase,) = weights.card(name)["phases"]
+        assert (phase["steps"], len(phase["curve"])) == (4, points)
+
+
 def small_data(tmp_path_factory):
     """A folder as DERAIN_DATA names one, with a handful of drawn pictures in each part."""
     data = tmp_path_factory.mktemp("data")
