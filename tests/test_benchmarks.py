@@ -585,6 +585,11 @@ def test_pack_means_what_it_says(benchmark, small_data, tmp_path, capsys):
     assert "allow more with --megabytes" in capsys.readouterr().err
 
 
+def test_rain_statistics_has_medians(benchmark):
+    found = benchmark("rain_statistics").summary([{"along": along} for along in (1.0, 2.0, 9.0)])
+    assert found == {"along": {"mean": 4.0, "sd": 3.56, "median": 2.0}}
+
+
 class TestSpeedrun:
     def test_runs_until_the_goal(self, benchmark, small_data, tmp_path, monkeypatch):
         script = benchmark("speedrun")
