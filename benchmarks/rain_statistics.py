@@ -6,7 +6,7 @@ The sets are read from the folder that DERAIN_DATA names: Rain100L's pairs, Rain
 left out), Rain800's training pairs. Rain100L's clean photographs then carry our rain too, so that both are compared on
 the same scenes, and the layers of the folder streaks/ those of the renderer "layers". Without the folder scikit-image's
 photographs are rained on. The table holds averages over images; benchmarks/results/rain_statistics.json has the
-standard deviations too.
+standard deviations and medians too.
 """
 
 import argparse
@@ -56,7 +56,11 @@ def statistics(rainy: torch.Tensor, clean: torch.Tensor) -> dict[str, float]:
 
 
 def of_layer(layer: np.ndarray, known: np.ndarray | None = None) -> dict[str, float]:
-    """The columns that need R alone, (H, W) in 0..255; of the pixels `known`, by default all."""
+    """The columns that need R alone, (H, W) in 0..255.
+
+    Shares and percentiles are of the pixels `known`, by default all. Lean, coherence, along and across are of all
+    pixels, unknown ones as they stand in `layer`: gradients and correlations want the neighbours too.
+    """
     angle, coherence = direction(layer)
     along, across = correlation_lengths(layer, angle)
     values = layer if known is None else layer[known]
@@ -124,9 +128,10 @@ def rained(
 
 
 def summary(rows: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation of each column over the images."""
+    """Mean, standard deviation and median of each column over the images."""
+    measures = {"mean": np.mean, "sd": np.std, "median": np.median}
     values = {name: [row[name] for row in rows] for name in COLUMNS if name in rows[0]}
-    return {name: {"mean": round(float(np.mean(v)), 2), "sd": round(float(np.std(v)), 2)} for name, v in values.items()}
+    return {name: {m: round(float(of(v)), 2) for m, of in measures.items()} for name, v in values.items()}
 
 
 def known(layer: Layer) -> dict[str, float]:

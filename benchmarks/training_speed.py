@@ -4,7 +4,8 @@
     python benchmarks/training_speed.py --networks srn --threads 2 --rounds 20
 
 A step is one of `derainlib.training`: samples drawn and rained on, forward, losses, backward, Adam, the record; with
-the recipe that the network's shipped weights were last trained with, on the stand-ins for photographs. Beside it runs
+the recipe that the network's shipped weights were last trained with, on the stand-ins for photographs. Rain that wants
+layers from files is drawn instead, and the weights are not averaged (the recipe's `ema`). Beside it runs
 the textbook step: a plain loop in float32 and PyTorch's default layout, with the network as it is written down
 (`textbook.py`, QSNet's plain groups) where there is such a form. The two take turns; a step's time is that of its
 quickest round, a part's the median over some more. The peak is the quickest 3x3 convolution at the networks' widths on
@@ -43,6 +44,7 @@ from derainlib.layers import Layers
 from derainlib.models import weights
 from derainlib.models.qsnet import QSNet
 from derainlib.models.recurrent import BRN, SRN
+from derainlib.rain import wants_layers
 from derainlib.recipes import Recipe
 
 RESULTS = Path(__file__).parent / "results" / "training_speed.json"
@@ -57,10 +59,16 @@ def shipped() -> list[str]:
 
 
 def recipe_of(name: str, options: argparse.Namespace) -> Recipe:
-    """What the shipped weights were trained with last, from first weights and with our batch."""
-    last = json.dumps(weights.card(name)["phases"][-1]["recipe"])
-    steps = WARMING_UP + options.rounds
-    return Recipe.from_json(last).replace(start="", batch=options.batch, patch=options.patch, steps=10 * steps)
+    """What the shipped weights were trained with last, from first weights, with our batch, and as both loops can do it.
+
+    The steps are counted, since a plan for `minutes` would change the rate as it goes; no layers are at hand; and an
+    average of the weights is nothing that the textbook's step has.
+    """
+    last = weights.card(name)["phases"][-1]["recipe"]
+    rain = "allround-drawn" if wants_layers(last["rain"]) else last["rain"]
+    steps = 10 * (WARMING_UP + options.rounds)
+    ours = {"start": "", "batch": options.batch, "patch": options.patch, "minutes": 0.0, "steps": steps}
+    return Recipe.from_json(json.dumps(last | ours | {"rain": rain, "ema": 0.0}))
 
 
 def synchronise():
@@ -129,7 +137,10 @@ def textbook_steps(recipe: Recipe, sources: Sources, device: str) -> Iterator[fl
     network = plain(recipe.build_model()).to(device)
     loss = recipe.build_loss(network).to(device)
     optimizer = torch.optim.Adam(network.parameters(), recipe.lr)
-    samples = Samples(sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed)
+    samples = Samples(
+        sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed,
+        layers=sources.layers, turned=recipe.turned, dry=recipe.dry,
+    )  # fmt: skip
     for keys in Schedule(len(samples), recipe.batch, 0, recipe.steps, recipe.seed):
         pair = samples.__getitems__(keys).to(device)
         optimizer.zero_grad()
@@ -200,7 +211,7 @@ def measure(name: str, options: argparse.Namespace) -> dict:
     sources, on_gpu = gather(rain_style=recipe.rain), options.device == "cuda"
     before = peak(PRECISIONS[recipe.precision], options)
     with tempfile.TemporaryDirectory() as folder:
-        run = training._Run(recipe, sources, Path(folder), options.workers)
+        run = training._Run(recipe, sources, Path(folder), options.workers, compiled=False, clock=time.monotonic)
         run.start()
         ours, textbook = run.steps(recipe.steps), textbook_steps(recipe, sources, options.device)
         work = flops(ours)

@@ -1,15 +1,20 @@
 """The benchmarks that tables quote run, and what they write is complete; how quick anything is stays their business."""
 
+import argparse
+import dataclasses
 import importlib
+import itertools
 import json
+import shutil
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from derainlib import images, metrics, rain, recipes
-from derainlib.data import samples, synthetic
+from derainlib import images, metrics, rain, recipes, training
+from derainlib.data import samples, synthetic, validation
 from derainlib.models import weights
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -39,8 +44,6 @@ def test_network_speed(benchmark, tmp_path):
 
 
 def test_training_speed(benchmark, tmp_path):
-    from derainlib.models import weights
-
     out, script = tmp_path / "speed.json", benchmark("training_speed")
     assert script.shipped() == ["brn", "dcdnet", "menet", "phpnet", "qsnet", "srn"]
     for label in ("before", "now"):
@@ -57,16 +60,34 @@ def test_training_speed(benchmark, tmp_path):
     assert found["now"]["2 x 32², 1 thread"]["srn"]["stages"] == weights.card("srn")["options"]["stages"]
 
 
-@pytest.mark.parametrize("name", ["srn", "brn", "qsnet", "menet"])
-def test_the_textbook_step_is_the_same_step(benchmark, name, tmp_path):
-    """From the same weights and samples both loops have the same losses, before a step and after it."""
-    import argparse
-    import itertools
+@pytest.fixture
+def made_weights(benchmark, monkeypatch):
+    """Cards as if `make weights` had trained the last phase, with `start`, as `ship.py` leaves it, at no file."""
+    trained, card = benchmark("train_weights"), weights.card
 
+    def changed(name):
+        facts, how = card(name), trained.NETWORKS[name]
+        last = facts["phases"][-1]["recipe"] | trained.COMMON | how.changes
+        last |= {"losses": list(how.losses), "minutes": 5.0, "start": "last.safetensors"}
+        return facts | {"phases": [{"recipe": last}]}
+
+    monkeypatch.setattr(weights, "card", changed)
+
+
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("name", ["srn", "brn", "qsnet", "menet"])
+def test_the_textbook_step_is_the_same_step(benchmark, name, made, request, tmp_path):
+    """From the same weights and samples both loops have the same losses, before a step and after it."""
+    if made:
+        request.getfixturevalue("made_weights")
     script = benchmark("training_speed")
     recipe = script.recipe_of(name, argparse.Namespace(batch=2, patch=32, rounds=1)).replace(precision="no")
+    if made:
+        assert (recipe.rain, recipe.minutes, recipe.ema) == ("allround-drawn", 0, 0)
+        assert recipe.dry
+        assert recipe.turned
     sources = script.gather(rain_style=recipe.rain)
-    run = script.training._Run(recipe, sources, tmp_path, 0)
+    run = script.training._Run(recipe, sources, tmp_path, 0, compiled=False, clock=time.monotonic)
     run.start()
     ours = [record["loss"] for record in itertools.islice(run.steps(2), 2)]
     plainly = list(itertools.islice(script.textbook_steps(recipe, sources, "cpu"), 2))
@@ -193,11 +214,7 @@ def test_street_scores_of_a_study(benchmark, streets, tmp_path, capsys):
 
 def test_ship_takes_the_last_weights(benchmark, tmp_path, monkeypatch):
     """With the phases that led to them; a start that has become other weights since is no phase of theirs."""
-    import torch
-
-    from derainlib import training
     from derainlib.data.synthetic import gather
-    from derainlib.models import weights
 
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "shipped")
     ship = benchmark("ship").main
@@ -214,6 +231,106 @@ def test_ship_takes_the_last_weights(benchmark, tmp_path, monkeypatch):
     assert all(torch.equal(value, expected[name]) for name, value in weights.load("mine").state_dict().items())
     with pytest.raises(SystemExit, match="started from other weights than the shipped mine"):
         ship(["mine", str(second.folder), "--data", "streets"])
+
+
+class TestShipFree:
+    """`--free`: the licence says that no research data set's terms bind the weights, where that is so."""
+
+    @pytest.fixture
+    def ship(self, benchmark, tmp_path, monkeypatch):
+        monkeypatch.setattr(weights, "FOLDER", tmp_path / "shipped")
+        script = benchmark("ship")
+        return lambda *words: script.main([*map(str, words), "--data", "photographs"])
+
+    def run(self, folder, data, rain="allround-drawn", **changes):
+        recipe = recipes.get("srn", "tiny", options={"stages": 1, "width": 6}, rain=rain, **{"steps": 1} | changes)
+        return training.train(recipe, data, folder).folder
+
+    @pytest.fixture
+    def cc0(self, small_data):
+        return synthetic.gather(small_data / "cc0", small_data / "splits/cc0_train.txt", rain_style="allround-drawn")
+
+    def test_of_photographs_and_drawn_rain(self, ship, cc0, tmp_path):
+        first = self.run(tmp_path / "first", cc0._replace(note=f"{cc0.note}; 1 held back for validation"))
+        ship("mine", first, "--free")
+        assert "no research data set's terms bind them" in weights.card("mine")["licence"]
+        second = self.run(tmp_path / "second", cc0, start="mine")
+        third = self.run(tmp_path / "third", cc0, start=str(second / "last.safetensors"))
+        with pytest.raises(SystemExit, match=r"last\.safetensors, which it started from, is neither shipped as free"):
+            ship("mine", third, "--free")
+        ship("mine", second, third, "--free")
+        assert len(weights.card("mine")["phases"]) == 3
+
+    def test_a_start_that_is_bound_binds(self, ship, cc0, tmp_path):
+        first = self.run(tmp_path / "first", cc0)
+        ship("mine", first)
+        assert "research data sets" in weights.card("mine")["licence"]
+        second = self.run(tmp_path / "second", cc0, start="mine")
+        with pytest.raises(SystemExit, match="mine, which it started from, is neither shipped as free"):
+            ship("mine", second, "--free")
+
+    @pytest.mark.parametrize(
+        ("folders", "told"),
+        [
+            ({"pairs_dir": "rain800/training"}, "rainy/clean pairs of training"),
+            ({"streaks_dir": "streaks"}, "rain layers of streaks"),
+            ({"clean_dir": "urban100"}, "clean photographs of urban100"),
+            ({"clean_dir": ""}, "clean photographs of "),
+            ({"clean_dir": None}, "stand-ins"),
+        ],
+    )
+    def test_other_data_bind(self, ship, small_data, tmp_path, folders, told):
+        places = {"clean_dir": "cc0"} | folders
+        sources = synthetic.gather(**{k: small_data / v for k, v in places.items() if v is not None})
+        with pytest.raises(SystemExit, match=f"mine is not free.*{told}"):
+            ship("mine", self.run(tmp_path / "run", sources), "--free")
+        assert not (tmp_path / "shipped").exists()
+
+    def test_rain_from_files_and_judges_bind(self, ship, small_data, cc0, tmp_path):
+        layers = synthetic.rain_layers(small_data / "streaks")
+        run = self.run(tmp_path / "layers", cc0._replace(layers=layers), rain="allround")
+        with pytest.raises(SystemExit, match="allround rain is laid on from files"):
+            ship("mine", run, "--free")
+        judged = self.run(tmp_path / "judged", cc0)
+        recipe = json.loads((judged / "recipe.json").read_text())
+        recipe["losses"] += [{"term": "semantic", "weight": 1.0, "options": {"network": "phi"}}]
+        (judged / "recipe.json").write_text(json.dumps(recipe))
+        with pytest.raises(SystemExit, match="semantic judges by a network"):
+            ship("mine", judged, "--free")
+
+
+def test_ship_tells_no_folders(benchmark, tmp_path, monkeypatch):
+    """A card goes out: of files it has the names alone; shipped names stay."""
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "shipped")
+    recipe = recipes.get("srn", "tiny", options={"stages": 1, "width": 6}, steps=1)
+    first = training.train(recipe, synthetic.gather(), tmp_path / "first")
+    second = training.train(recipe.replace(start=str(first.last)), synthetic.gather(), tmp_path / "second")
+    path = second.folder / "recipe.json"
+    judges = [{"weights": str(tmp_path / "vgg16.safetensors"), "layer": "conv3_3"}, {"network": "phi"}, {}]
+    losses = [{"term": "some", "weight": 1.0, "options": options} for options in judges]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"losses": losses}))
+    benchmark("ship").main(["mine", str(first.folder), str(second.folder), "--data", "streets"])
+    card = weights.card("mine")
+    assert str(tmp_path) not in json.dumps(card)
+    assert [one["recipe"]["start"] for one in card["phases"]] == ["", "last.safetensors"]
+    found = [loss["options"] for loss in card["phases"][1]["recipe"]["losses"]]
+    assert found == [{"weights": "vgg16.safetensors", "layer": "conv3_3"}, {"network": "phi"}, {}]
+
+
+def test_ship_takes_a_run_from_the_tar(benchmark, tmp_path, monkeypatch):
+    """Without its checkpoints; and whether it was validated or not."""
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "shipped")
+    recipe = recipes.get("srn", "tiny", options={"stages": 1, "width": 6}, validate_every=2)
+    for name, held in (("judged", validation.streets(1)), ("alone", ())):
+        training.train(recipe, synthetic.gather(), tmp_path / "out" / name, validation=held)
+    packed = benchmark("train_weights").pack_up(argparse.Namespace(out=tmp_path / "out"))
+    with tarfile.open(packed) as tar:
+        tar.extractall(tmp_path / "home", filter="data")
+    for name, points in (("judged", 2), ("alone", 0)):
+        assert not (tmp_path / "home" / name / "checkpoints").exists()
+        benchmark("ship").main([name, str(tmp_path / "home" / name), "--data", "streets"])
+        (phase,) = weights.card(name)["phases"]
+        assert (phase["steps"], len(phase["curve"])) == (4, points)
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +364,7 @@ class TestTrainWeights:
     """`make weights`, at the tiny scale."""
 
     def words(self, out, data, *more):
-        tiny = ["--minutes", "0.05", "--scale", "tiny", "--limit", "1", "--set", '{"validate_every": 1000}']
+        tiny = ["--minutes=0.05", "--scale=tiny", "--limit=1", "--set", '{"validate_every": 1000, "patch": 32}']
         return [str(out), "--data", str(data), "--networks", "dcdnet", "menet-free", *tiny, *more]
 
     def test_trains_goes_on_and_packs_up(self, benchmark, small_data, tmp_path, capsys):
@@ -289,6 +406,112 @@ class TestTrainWeights:
         streaks = (tmp_path / "lists/streaks.txt").read_text().split()
         assert streaks == ["garg/0.png", "garg/1.png", "garg/2.png", "raintrainh/2.png"]
 
+    def test_a_card_that_is_missing_is_written_again(self, benchmark, small_data, tmp_path):
+        """A kill between weights and card: the training goes on from its checkpoint and adds no phase."""
+        script, out = benchmark("train_weights"), tmp_path / "campaign"
+        words = self.words(out, small_data, "--networks", "menet-free")
+        assert script.main(words) == 0
+        run = out / "menet-free"
+        card = weights.card(run / "last.safetensors")
+        (run / "last.json").unlink()
+        assert script.main(words) == 0
+        again = weights.card(run / "last.safetensors")
+        assert (again["sha256"], again["steps"]) == (card["sha256"], card["steps"])
+        assert not (run / "phase-2").exists()
+
+    def test_gains_that_cannot_be_told_stop_nothing(self, benchmark, small_data, tmp_path, monkeypatch, capsys):
+        script, out = benchmark("train_weights"), tmp_path / "campaign"
+        made(out / "menet" / "last.json").write_text("{}")
+        monkeypatch.setattr(script, "train", lambda options: {"menet": 0, "dcdnet": 1})
+        assert script.main(self.words(out, small_data)) == 1
+        told = capsys.readouterr().out
+        assert "menet: trained, but its gains cannot be told: there is no weights file" in told
+        assert "dcdnet: failed" in told
+        with tarfile.open(out / "weights.tar") as tar:
+            assert tar.getnames() == ["menet/last.json"]
+
+    @pytest.mark.parametrize(
+        ("jobs", "networks", "minutes"),
+        [
+            (1, {"srn": 6}, [60]),
+            (2, {"srn": 6}, [60]),  # the other job has nothing to do
+            (1, {"srn": 6, "brn": 6, "phpnet": 3}, [24, 24, 12]),
+            (2, {"srn": 6, "brn": 6}, [60, 60]),
+            (2, {"srn": 6, "brn": 6, "phpnet": 3}, [40, 40, 20]),
+            (2, {"phpnet": 3, "menet": 3, "srn": 6}, [20, 20, 40]),
+            (3, {"srn": 6, "phpnet": 3, "menet": 3, "brn": 6}, [40, 20, 20, 40]),
+        ],
+    )
+    def test_the_time_is_what_was_asked_for(self, benchmark, tmp_path, monkeypatch, jobs, networks, minutes):
+        script = benchmark("train_weights")
+        for name, share in networks.items():
+            monkeypatch.setitem(script.NETWORKS, name, dataclasses.replace(script.NETWORKS[name], share=share))
+        words = [str(tmp_path), "--minutes", "60", "--jobs", str(jobs), "--networks", *networks]
+        found = script.budget(script.parse(words))
+        assert found == pytest.approx(dict(zip(networks, minutes, strict=True)))
+        assert script.makespan(found.values(), jobs) == pytest.approx(60)
+
+    def test_what_is_not_there_is_left_out(self, benchmark, small_data, tmp_path, capsys):
+        script, data = benchmark("train_weights"), tmp_path / "data"
+        shutil.copytree(small_data, data)
+        for part in ("urban100", "streaks", "rain800"):
+            shutil.rmtree(data / part)
+        (data / "splits" / "bsds500_train.txt").write_text("# none\n")
+        options = script.parse([str(tmp_path / "out"), "--data", str(data), "--minutes", "1", "--networks", "menet"])
+        script.write_lists(options)
+        script.check_data(options)
+        told = capsys.readouterr().err
+        for part in ("bsds500", "urban100", "streaks/garg", "streaks/raintrainh", "rain800/training"):
+            assert f"{part}: nothing of it may train in" in told
+        assert (tmp_path / "out/lists/clean.txt").read_text().split() == [f"cc0/{k}.png" for k in range(1, 6)]
+        words = script.command("menet", options, 1)
+        assert not {"--streaks-dir", "--data-dir"} & set(words)
+        assert 'rain="allround-drawn"' in words
+        shutil.rmtree(data / "cc0")
+        assert script.main([str(tmp_path / "out"), "--data", str(data), "--minutes", "1"]) == 2
+        assert "has no photographs or pairs that may train srn" in capsys.readouterr().err
+
+    def test_lists_are_read_as_everywhere(self, benchmark, small_data, tmp_path):
+        script, data = benchmark("train_weights"), tmp_path / "data"
+        shutil.copytree(small_data, data)
+        untidy(data)
+        options = script.parse([str(tmp_path / "out"), "--data", str(data), "--minutes", "1"])
+        script.write_lists(options)
+        lists = tmp_path / "out/lists"
+        assert (lists / "cc0_train.txt").read_text().splitlines() == ["1.png", "a bridge.png"]
+        assert (lists / "clean.txt").read_text().splitlines()[-2:] == ["cc0/1.png", "cc0/a bridge.png"]
+        assert (lists / "streaks.txt").read_text().splitlines()[:3] == ["garg/0.png", "garg/1.png", "garg/2.png"]
+        words = script.command("menet-free", options, 1)
+        found = synthetic.gather(*(words[words.index(option) + 1] for option in ("--clean-dir", "--clean-list")))
+        assert [path.name for path in found.clean] == ["1.png", "a bridge.png"]
+
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            (["--minutes", "nan"], "--minutes must be positive and finite"),
+            (["--minutes", "inf"], "--minutes must be positive and finite"),
+            (["--set", "lr"], "takes a JSON object, such as '{\"lr\": 0.001}'; got lr"),
+            (["--set", "[1]"], "takes a JSON object"),
+            (["--start", "nowhere"], "--start nowhere is no folder: name a campaign"),
+            (["--start", "."], "--start . has no weights of dcdnet, menet-free: name a campaign"),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused(self, benchmark, small_data, tmp_path, monkeypatch, capsys, words, told):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit):
+            benchmark("train_weights").main(self.words(tmp_path / "campaign", small_data, *words))
+        assert told in capsys.readouterr().err
+        assert not (tmp_path / "campaign").exists()
+
+
+def untidy(data: Path):
+    """Makes of the data what people's folders look like: notes in a list, a name of two words, files of no image."""
+    (data / "cc0/2.png").rename(data / "cc0/a bridge.png")
+    (data / "splits/cc0_train.txt").write_text("\ufeff1.png\n\n# by the river\n  a bridge.png\r\n", encoding="utf-8")
+    for folder in ("cc0", "streaks/garg", "camvid/train/images"):
+        made(data / folder / ".DS_Store").write_text("not an image")
+        (data / folder / "Thumbs.db").write_text("not an image")
+
 
 def test_pack_holds_what_may_train(benchmark, small_data, tmp_path, capsys):
     target = tmp_path / "pack"
@@ -311,6 +534,60 @@ def test_pack_holds_what_may_train(benchmark, small_data, tmp_path, capsys):
 def test_pack_that_does_not_fit(benchmark, small_data, tmp_path, capsys):
     assert benchmark("pack").main([str(tmp_path / "p"), "--data", str(small_data), "--megabytes", "0.01"]) == 1
     assert "allow more with --megabytes" in capsys.readouterr().err
+
+
+def test_pack_of_untidy_folders(benchmark, small_data, tmp_path, capsys):
+    data, target = tmp_path / "data", tmp_path / "pack"
+    shutil.copytree(small_data, data)
+    shutil.rmtree(data / "urban100")
+    untidy(data)
+    images.write(samples.street((70, 80), seed=90)[0][0], data / "camvid/train/images/0.png")
+    (data / "splits/raintrainh_train.txt").write_text("# none\n")
+    assert benchmark("pack").main([str(target), "--data", str(data)]) == 0
+    told = capsys.readouterr().out
+    for part in ("urban100", "streaks/raintrainh"):
+        assert f"{part}: nothing of it may train in" in told
+    assert (target / "splits/cc0_train.txt").read_text().splitlines() == ["1.webp", "a bridge.webp"]
+    assert sorted(path.name for path in (target / "cc0").iterdir()) == ["1.webp", "a bridge.webp"]
+    assert sorted(path.name for path in (target / "streaks/garg").iterdir()) == ["0.webp", "1.webp", "2.webp"]
+    assert [path.name for path in (target / "camvid/train/images").iterdir()] == ["0.webp"]
+    (data / "splits/cc0_train.txt").unlink()
+    assert benchmark("pack").main([str(tmp_path / "again"), "--data", str(data)]) == 1
+    assert "there is no list" in capsys.readouterr().err
+
+
+def test_pack_counts_labels(benchmark, small_data, tmp_path, capsys):
+    """However large they are: all files together stay within what was asked for, or it is refused."""
+    data = tmp_path / "data"
+    shutil.copytree(small_data, data)
+    for k in range(4):
+        images.write(samples.street((70, 80), seed=90 + k)[0][0], made(data / "camvid/train/images" / f"{k}.png"))
+        made(data / "camvid/train/labels" / f"{k}.png").write_bytes(bytes(10_000))
+    script, target = benchmark("pack"), tmp_path / "pack"
+    assert script.main([str(target), "--data", str(data), "--megabytes", "0.6"]) == 0  # 24 kB of it for streets
+    assert len(list((target / "camvid/train/labels").iterdir())) == 2
+    assert sum(path.stat().st_size for path in target.rglob("*") if path.is_file()) <= 600_000
+    assert script.main([str(tmp_path / "all"), "--data", str(data), "--megabytes", "16"]) == 0
+    assert len(list((tmp_path / "all/camvid/train/labels").iterdir())) == 4
+
+
+def test_pack_means_what_it_says(benchmark, small_data, tmp_path, capsys):
+    """Photographs are not thinned: what they take at the worst quality is just enough, and one byte less is not."""
+    script, data = benchmark("pack"), tmp_path / "data"
+    shutil.copytree(small_data / "cc0", data / "cc0")
+    shutil.copytree(small_data / "splits", data / "splits")
+    names = script.members(data, "cc0", "cc0_train.txt")
+    size = sum(script.packed(data, name, script.WORST).bytes for name in names)
+    words = ["--data", str(data), "--megabytes"]
+    assert script.main([str(tmp_path / "fits"), *words, f"{size / 1e6:.6f}"]) == 0
+    assert sum(path.stat().st_size for path in (tmp_path / "fits").rglob("*") if path.is_file()) <= size
+    assert script.main([str(tmp_path / "does not"), *words, f"{(size - 1) / 1e6:.6f}"]) == 1
+    assert "allow more with --megabytes" in capsys.readouterr().err
+
+
+def test_rain_statistics_has_medians(benchmark):
+    found = benchmark("rain_statistics").summary([{"along": along} for along in (1.0, 2.0, 9.0)])
+    assert found == {"along": {"mean": 4.0, "sd": 3.56, "median": 2.0}}
 
 
 class TestSpeedrun:
