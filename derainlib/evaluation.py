@@ -42,8 +42,8 @@ class Summary:
         rainy: mean of the untouched rainy images.
         gain: `mean` − `rainy`.
         gain_low, gain_high: 95 % bootstrap interval of `gain`, image by image.
-        worst: score of the worst estimate.
-        worst_gain: gain of the image that gained least, or lost most.
+        worst: score of the worst estimate; None for scores of a set as a whole, such as mIoU.
+        worst_gain: gain of the image that gained least, or lost most; likewise.
     """
 
     mean: float
@@ -53,8 +53,8 @@ class Summary:
     gain: float
     gain_low: float
     gain_high: float
-    worst: float
-    worst_gain: float
+    worst: float | None = None
+    worst_gain: float | None = None
 
 
 @dataclass(frozen=True)
