@@ -272,7 +272,7 @@ class TestShipFree:
     @pytest.mark.parametrize(
         ("folders", "told"),
         [
-            ({"pairs_dir": "rain800/training"}, "rainy/clean pairs of training"),
+            ({"data_dir": "rain800/training"}, "rainy/clean pairs of training"),
             ({"streaks_dir": "streaks"}, "rain layers of streaks"),
             ({"clean_dir": "urban100"}, "clean photographs of urban100"),
             ({"clean_dir": ""}, "clean photographs of "),

@@ -497,6 +497,14 @@ def test_a_validation_at_the_end_has_its_time(folder, tmp_path):
     assert result.history[-1]["lr"] < 0.03 * hurried().lr, "the schedule ends with the steps"
 
 
+def test_a_machine_that_gets_quicker_is_given_more_steps(folder, tmp_path):
+    """After step 6 a step takes a tenth of the time: without a look at the steps, half of the time would be left."""
+    clock = Clock(lambda step: 1.0 if step <= 6 else 0.1)
+    result = clock.train(hurried(), folder, tmp_path)
+    assert clock.now - 1000 == pytest.approx(60 * hurried().minutes, rel=0.1)
+    assert result.steps == plans(tmp_path)[-1]["steps"] > 2 * plans(tmp_path)[0]["steps"]
+
+
 def test_time_that_runs_out_ends_a_training_before_there_is_a_plan(folder, tmp_path):
     result = Clock(lambda step: 8.0).train(hurried(), folder, tmp_path)
     assert result.steps == weights.card(result.last)["steps"] == 2
@@ -583,7 +591,8 @@ def shared(kind: str, run: Path) -> Path:
     """The folder of such a run; the number of steps in its time is planned already."""
     prepared(run, SHARED[kind])
     if SHARED[kind].minutes:
-        plan = {"step": 2, "elapsed": 0.0, "seconds_per_step": 1.0, "progress": 0.0, "steps": 6}
+        late = 0.96 * 60 * SHARED[kind].minutes  # after the last correction
+        plan = {"step": 2, "elapsed": late, "seconds_per_step": 1.0, "progress": 0.0, "steps": 6}
         (run / "plan.jsonl").write_text(json.dumps(plan) + "\n")
     return run
 

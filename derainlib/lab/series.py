@@ -124,19 +124,19 @@ DRY = (("no rain at all: mean, worst", "holdout-dry"), ("no rain, buildings: mea
 
 
 def scores(cards: Mapping[str, dict]) -> str:
-    """The scores of networks beside the rainy input's, as a Markdown table made from the cards that have them."""
-    wanted = {row[1] for row in (*ROWS, *DRY)}
-    complete = [name for name in NETWORKS if cards.get(name, {}).get("scores", {}).keys() >= wanted]
-    if not complete:
+    """The scores of networks beside the rainy input's, as a Markdown table: the rows that all their cards have."""
+    scored = [name for name in NETWORKS if cards.get(name, {}).get("scores")]
+    if not scored:
         return ""
-    cards = {_label(name, cards[name]): cards[name] for name in complete}
+    measured = set.intersection(*(set(cards[name]["scores"]) for name in scored))
+    cards = {_label(name, cards[name]): cards[name] for name in scored}
     lines = [f"| PSNR (dB) / SSIM | rainy input | {' | '.join(cards)} |", "|---" * (len(cards) + 2) + "|"]
-    for title, dataset, psnr, ssim in ROWS:
+    for title, dataset, psnr, ssim in (row for row in ROWS if row[1] in measured):
         found = [card["scores"][dataset] for card in cards.values()]
         cells = [f"{found[0][psnr]['rainy']:.2f} / {found[0][ssim]['rainy']:.3f}"]
         cells += [f"{one[psnr]['mean']:.2f} / {one[ssim]['mean']:.3f}" for one in found]
         lines.append(f"| {title} ({'Y' if psnr.endswith('y') else 'RGB'} / Y) | {' | '.join(cells)} |")
-    for title, dataset in DRY:
+    for title, dataset in (row for row in DRY if row[1] in measured):
         found = [card["scores"][dataset]["psnr_rgb8"] for card in cards.values()]
         cells = [f"{one['mean']:.1f}, {one['worst']:.1f}" for one in found]
         lines.append(f"| {title} (RGB) | – | {' | '.join(cells)} |")
