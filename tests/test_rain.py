@@ -220,8 +220,11 @@ class TestStreaks:
     @pytest.mark.parametrize("method", rain.METHODS)
     @pytest.mark.parametrize("angle", [-70, -40, -15, 0, 10, 30, 60])
     def test_direction(self, method, angle):
-        style = dataclasses.replace(ALIKE, method=method, angle=(angle, angle), blur=(0.5, 0.5))
-        layer = draw(style, (200, 200), [generator(1)])[0]
+        upright = draw(ALIKE, (400, 400), [generator(2)])[0].expand(
+            3, -1, -1
+        )  # what a file shows is turned by the angle
+        style = dataclasses.replace(ALIKE, method=method, angle=(angle, angle), brightness=(0.9, 0.9), blur=(0.5, 0.5))
+        layer = draw(style, (200, 200), [generator(1)], layers=[streaks.layer(upright)])[0]
         assert fall(layer) == pytest.approx(angle, abs=1.5)
 
     def test_positive_falls_to_the_right(self):
@@ -317,7 +320,7 @@ class TestStreaks:
         size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
     )
     def test_any_style_and_size(self, style, size):
-        pair = add_rain(torch.full((2, 3, *size), 0.5), style, generators(2))
+        pair = add_rain(torch.full((2, 3, *size), 0.5), style, generators(2), LAYERS)
         assert pair.drawn.shape == pair.location.shape == (2, 1, *size)
         assert torch.isfinite(pair.drawn).all()
         assert pair.drawn.min() >= 0
@@ -386,7 +389,7 @@ class TestPresets:
 
     def test_mixes_name_presets(self):
         for parts in MIXES.values():
-            assert {name for name, _ in parts} <= {*PRESETS, *STREETS}
+            assert {name for name, _ in parts} <= {*PRESETS, *STREETS, *FROM_FILES}
             assert sum(share for _, share in parts) == pytest.approx(1)
 
 
