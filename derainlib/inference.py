@@ -42,8 +42,8 @@ BYTES_PER_PIXEL = 4096
 """Rough need of a network for each pixel it sees at once; on a GPU, windows fill half of the free memory."""
 
 MIRRORED = ((-1,), (-2,), (-2, -1))
-"""T₂ … T₄ by the axes that they reverse. Turned by 90°, rain falls sideways, as no network has met it: every shipped
-one leaves such rain where it is, so that a mean over eight copies is 1 to 5 dB worse than one pass."""
+"""T₂ … T₄ by the axes that they reverse. Turned by 90°, rain falls sideways, as most shipped networks have never met
+it: they leave it where it is, so that a mean over eight copies would be worse than one pass."""
 
 STRONGEST = 2.0
 """Largest strength: twice the rain that the network sees."""
@@ -104,7 +104,7 @@ def clean(
             is one.
         dtype: precision of the network's layers, one of `DTYPES`.
         ensemble: whether to take the mean over the photograph and its three `MIRRORED` copies: four times the work,
-            and about 0.2 dB better on the samples. S(O) becomes ¼ Σ Tₖ S(Tₖ O), before clipping.
+            and mostly a little better. S(O) becomes ¼ Σ Tₖ S(Tₖ O), before clipping.
         strength: s, how much of the estimated rain R̂ = O − S(O) is taken off, from 0 to `STRONGEST`: 0 gives O back, 1
             is what the network says, more also takes what it left, and with it some of the scene.
         progress: whether to show a bar.
