@@ -80,18 +80,23 @@ class Scores:
         """Names of the scores."""
         return tuple(self.records[0].estimate)
 
-    def summary(self, name: str) -> Summary:
-        """Mean, gain over the rainy input, and their intervals.
+    def values(self, name: str) -> np.ndarray:
+        """A score of each estimate, (K,).
 
         Raises:
             DerainError: the score was not taken.
         """
         if name not in self.names:
             raise DerainError(f"{name!r} was not scored; there are {', '.join(self.names)}")
-        estimate, rainy = (
-            np.array([side[name] for side in sides])
-            for sides in zip(*((r.estimate, r.rainy) for r in self.records), strict=True)
-        )
+        return np.array([record.estimate[name] for record in self.records])
+
+    def summary(self, name: str) -> Summary:
+        """Mean, gain over the rainy input, and their intervals.
+
+        Raises:
+            DerainError: the score was not taken.
+        """
+        estimate, rainy = self.values(name), np.array([record.rainy[name] for record in self.records])
         low, high = interval(estimate)
         # A dry photograph is its own truth: its score is infinite, and what cleaning it "gains" is minus infinity.
         gains = np.where(np.isinf(rainy), -np.inf, estimate - np.where(np.isinf(rainy), 0, rainy))
@@ -237,7 +242,7 @@ def table(results: Sequence[Scores], style: str = "text") -> str:
         block = [r for r in results if r.dataset == set_name]
         title = f"{set_name} ({len(block[0].records)})"
         rows.append((title, RAINY, *(number(name, block[0].summary(name).rainy) for name in results[0].names)))
-        rows += [(title, r.model, *(_cell(name, r.summary(name)) for name in r.names)) for r in block]
+        rows += [(title, r.model, *(cell(name, r.summary(name)) for name in r.names)) for r in block]
     return lay_out(rows, style)
 
 
@@ -310,10 +315,35 @@ def interval(values: np.ndarray, draws: int = 2000) -> tuple[float, float]:
     """
     values, rng = np.atleast_2d(values), np.random.default_rng(0)
     images, seeds = (rng.integers(size, size=(draws, size)) for size in values.shape[::-1])
-    means = values[seeds[:, :, None], images[:, None, :]].mean(axis=(1, 2))
+    return ends(values[seeds[:, :, None], images[:, None, :]].mean(axis=(1, 2)))
+
+
+def ends(drawn: np.ndarray) -> tuple[float, float]:
+    """The ends of a 95 % bootstrap interval, from the values of all draws (draws,)."""
     # Order statistics, without interpolation: infinite scores of perfect estimates stay meaningful.
-    low, high = np.quantile(means, (0.025, 0.975), method="nearest")
+    low, high = np.quantile(drawn, (0.025, 0.975), method="nearest")
     return low.item(), high.item()
+
+
+def difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
+    """How much more one of two networks scores than the other: the mean difference and its `interval`.
+
+    The scores are compared in pairs, image by image (and seed by seed), so that what makes an image hard for both of
+    them does not widen the interval.
+
+    Args:
+        ours, theirs: (K,), one for each image, or (S, K), a row for each seed; of the same images and seeds.
+
+    Returns:
+        "mean", "low" and "high".
+
+    Raises:
+        DerainError: there are not equally many.
+    """
+    if np.shape(ours) != np.shape(theirs):
+        raise DerainError(f"scores of shape {np.shape(ours)} and {np.shape(theirs)}: compare the same images and seeds")
+    low, high = interval(ours - theirs)
+    return {"mean": (ours - theirs).mean().item(), "low": low, "high": high}
 
 
 def _record(name: str, pair: Pair, wash, measures, observe) -> Record:
@@ -359,26 +389,33 @@ DATASETS = {
 """Sets by name, each a function of the data folder."""
 
 
-# --- tables
-# -----------------------------------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------------------------
 
 
 def _short(value: float) -> float | None:
     return round(value, 4) if math.isfinite(value) else None
 
 
-def number(name: str, value: float | None) -> str:
-    """A score with as many digits as it deserves: two of PSNR in dB, four of SSIM; None and infinity as "inf"."""
-    if value is None or math.isinf(value):
-        return "inf"
-    return f"{value:.2f}" if name.startswith("psnr") else f"{value:.4f}"
+DIGITS = {"psnr": 2, "ssim": 3, "accuracy": 3, "miou": 3}
+"""Digits after the point, as papers print them; SSIM that names its protocol ("ssim_y") has one more."""
 
 
-def _cell(name: str, s: Summary) -> str:
+def number(name: str, value: float | None, sign: str = "") -> str:
+    """A score with as many digits as it deserves: two of PSNR in dB, four of SSIM, three of accuracy and mIoU.
+
+    Args:
+        name: of the score.
+        value: None is infinity, "inf".
+        sign: "+" for a difference, whose sign is always shown.
+    """
+    digits = DIGITS.get(name, 2 if name.startswith("psnr") else 4)
+    return f"{math.inf if value is None else value:{sign}.{digits}f}"
+
+
+def cell(name: str, s: Summary) -> str:
+    """A score in a table: `30.12 ±0.45 (+3.61)` is its mean, half the width of its 95 % interval, and its gain."""
     mean = number(name, s.mean) + ("" if math.isinf(s.mean) else f" ±{number(name, (s.high - s.low) / 2)}")
-    if math.isinf(s.rainy):
-        return mean
-    return f"{mean} ({s.gain:+.2f})" if name.startswith("psnr") else f"{mean} ({s.gain:+.4f})"
+    return mean if math.isinf(s.rainy) else f"{mean} ({number(name, s.gain, '+')})"
 
 
 def lay_out(rows: Sequence[Sequence[str]], style: str = "text") -> str:

@@ -82,7 +82,7 @@ class Reading:
         Raises:
             DerainError: another score, or a reading of other images.
         """
-        low, high = _interval(_drawn(name, [self]))
+        low, high = evaluation.ends(_drawn(name, [self]))
         found = difference(name, [self], [rainy])
         return Summary(getattr(self, name), low, high, getattr(rainy, name), found["mean"], found["low"], found["high"])
 
@@ -190,7 +190,7 @@ def difference(name: str, ours: Sequence[Reading], theirs: Sequence[Reading]) ->
     if len({(r.judge, r.dataset, r.images) for r in (*ours, *theirs)}) > 1:
         raise DerainError("readings of different judges or images cannot be compared")
     mean = np.mean([getattr(a, name) - getattr(b, name) for a, b in zip(ours, theirs, strict=True)])
-    low, high = _interval(_drawn(name, ours) - _drawn(name, theirs))
+    low, high = evaluation.ends(_drawn(name, ours) - _drawn(name, theirs))
     return {"mean": mean.item(), "low": low, "high": high}
 
 
@@ -210,7 +210,7 @@ def table(readings: Sequence[Reading], style: str = "text") -> str:
     rows = [("judge", "picture", *READS)]
     for reading in readings:
         rainy = rainy_of(reading, readings)
-        cells = (_cell(reading.summary(name, rainy)) for name in READS)
+        cells = (evaluation.cell(name, reading.summary(name, rainy)) for name in READS)
         rows.append((f"{reading.judge} ({len(reading.images)})", reading.picture, *cells))
     return evaluation.lay_out(rows, style)
 
@@ -261,12 +261,3 @@ def _score(name: str, counts: np.ndarray) -> np.ndarray:
         return hits.sum(-1) / counts.sum((-2, -1))
     with np.errstate(invalid="ignore"):  # 0 / 0: a class that occurs nowhere in this draw does not count
         return np.nanmean(hits / (counts.sum(-1) + counts.sum(-2) - hits), -1)
-
-
-def _interval(drawn: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(drawn, (0.025, 0.975), method="nearest")
-    return low.item(), high.item()
-
-
-def _cell(s: Summary) -> str:
-    return f"{s.mean:.3f} ±{(s.high - s.low) / 2:.3f} ({s.gain:+.3f})"

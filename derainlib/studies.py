@@ -285,21 +285,20 @@ def _on_set(name: str, own: Mapping[int, Outcome], reference: Mapping[int, Outco
         }
         if theirs and not is_reference:
             shared = {seed: ours[seed] for seed in theirs}
-            found[measure]["difference"] = _difference(_values(shared, measure) - _values(theirs, measure))
+            found[measure]["difference"] = _difference(_values(shared, measure), _values(theirs, measure))
         if unrefined:
-            found[measure]["refinement"] = _difference(values - _values(unrefined, measure))
+            found[measure]["refinement"] = _difference(values, _values(unrefined, measure))
     return found
 
 
 def _values(scores: Mapping[int, Scores], measure: str) -> np.ndarray:
     """(seeds, images)."""
-    return np.array([[record.estimate[measure] for record in one.records] for one in scores.values()])
+    return np.stack([one.values(measure) for one in scores.values()])
 
 
-def _difference(values: np.ndarray) -> dict:
-    low, high = evaluation.interval(values)
-    by_seed = [_short(mean) for mean in values.mean(axis=1)]
-    return {"mean": _short(values.mean()), "low": _short(low), "high": _short(high), "by_seed": by_seed}
+def _difference(ours: np.ndarray, theirs: np.ndarray) -> dict:
+    found = {name: _short(value) for name, value in evaluation.difference(ours, theirs).items()}
+    return found | {"by_seed": [_short(mean) for mean in (ours - theirs).mean(axis=1)]}
 
 
 def _paper_difference(study: Table, row: Row) -> dict[str, dict[str, float]]:
@@ -362,17 +361,14 @@ def _cell(measure: str, score: dict) -> str:
 
 
 def _signed(measure: str, difference: dict) -> str:
-    mean, low, high = (f"{difference[key]:+{'.2f' if measure.startswith('psnr') else '.4f'}}" for key in _ENDS)
+    mean, low, high = (evaluation.number(measure, difference[key], "+") for key in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]"
-
-
-_ENDS = ("mean", "low", "high")
 
 
 def _paper_text(differences: Mapping[str, Mapping[str, float]]) -> str:
     texts = []
     for name, one in differences.items():
-        numbers = [f"{one[what]:+.{digits}f}" for what, digits in (("psnr", 2), ("ssim", 3)) if what in one]
+        numbers = [evaluation.number(what, one[what], "+") for what in QUALITY if what in one]
         texts.append(f"{' / '.join(numbers)} ({name})")
     return "; ".join(texts) or "-"
 

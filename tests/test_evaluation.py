@@ -1,6 +1,6 @@
 """Networks whose scores are known beforehand, bootstrap intervals, tables, JSON, and the command."""
 
-import importlib.util
+import importlib
 import json
 import math
 import weakref
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 from torch import nn
 
 from derainlib import evaluation, metrics, models
@@ -22,8 +23,10 @@ from derainlib.evaluation import (
     Scores,
     compare,
     dataset,
+    difference,
     from_json,
     interval,
+    number,
     score,
     table,
     to_json,
@@ -56,11 +59,9 @@ def drizzle() -> list[Pair]:
 @pytest.fixture(scope="module")
 def command():
     """benchmarks/score.py as a module."""
-    path = Path(__file__).parents[1] / "benchmarks" / "score.py"
-    spec = importlib.util.spec_from_file_location("benchmark_score", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+        yield importlib.import_module("score")
 
 
 def made_up(values, rainy, name="net", set_name="made up", measure="psnr_rgb") -> Scores:
@@ -207,6 +208,28 @@ class TestIntervals:
         assert found.high - found.low > 3
         assert (found.gain_low, found.gain_high) == pytest.approx((3, 3))
 
+    def test_difference_is_that_of_scipy(self):
+        """SciPy's percentile bootstrap draws other images; of 60 normal values both are near Student's t."""
+        rng = np.random.default_rng(5)
+        theirs = rng.normal(25, 4, size=60)
+        ours = theirs + rng.normal(0.3, 1, size=60)
+        found = difference(ours, theirs)
+        assert found["mean"] == pytest.approx((ours - theirs).mean())
+        drawn = stats.bootstrap((ours - theirs,), np.mean, n_resamples=4000, method="percentile", rng=1)
+        student = stats.ttest_rel(ours, theirs).confidence_interval()
+        for expected in (drawn.confidence_interval, student):
+            assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high), abs=0.03)
+
+    def test_difference_of_known_values(self):
+        """Images that all gain alike leave no doubt; of two seeds, 1 apart, the interval goes from one to the other."""
+        theirs = np.array([[20.0, 30.0, 40.0], [25.0, 35.0, 45.0]])
+        assert difference(theirs + 2, theirs) == {"mean": 2, "low": 2, "high": 2}
+        assert difference(theirs + np.array([[0], [1]]), theirs) == {"mean": 0.5, "low": 0, "high": 1}
+
+    def test_difference_wants_the_same_images(self):
+        with pytest.raises(DerainError, match=r"shape \(3,\) and \(2,\): compare the same images"):
+            difference(np.zeros(3), np.zeros(2))
+
     def test_perfect_estimates(self):
         found = made_up([math.inf] * 3, [20.0] * 3).summary("psnr_rgb")
         assert (found.mean, found.low, found.gain) == (math.inf, math.inf, math.inf)
@@ -214,6 +237,23 @@ class TestIntervals:
     def test_unknown_score(self):
         with pytest.raises(DerainError, match="'ssim_y' was not scored; there are psnr_rgb"):
             made_up([1.0], [1.0]).summary("ssim_y")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sign", "expected"),
+    [
+        ("psnr_rgb8", 30.126, "", "30.13"),
+        ("psnr", -0.126, "+", "-0.13"),
+        ("ssim_y", 0.93456, "", "0.9346"),
+        ("ssim", 0.01234, "+", "+0.012"),
+        ("miou", 0.71249, "", "0.712"),
+        ("accuracy", 0.5, "+", "+0.500"),
+        ("psnr_y", None, "", "inf"),
+        ("ssim_y", math.inf, "+", "+inf"),
+    ],
+)
+def test_digits_of_scores(name, value, sign, expected):
+    assert number(name, value, sign) == expected
 
 
 class TestTable:

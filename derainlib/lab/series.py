@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import nbformat
 
+from derainlib.evaluation import number
+
 CONTENTS, NAVIGATION, SCORES = "contents", "navigation", "scores"
 """Names of the generated parts of a text, each between `<!-- name -->` and `<!-- /name -->`."""
 
@@ -133,8 +135,8 @@ def scores(cards: Mapping[str, dict]) -> str:
     lines = [f"| PSNR (dB) / SSIM | rainy input | {' | '.join(cards)} |", "|---" * (len(cards) + 2) + "|"]
     for title, dataset, psnr, ssim in (row for row in ROWS if row[1] in measured):
         found = [card["scores"][dataset] for card in cards.values()]
-        cells = [f"{found[0][psnr]['rainy']:.2f} / {found[0][ssim]['rainy']:.3f}"]
-        cells += [f"{one[psnr]['mean']:.2f} / {one[ssim]['mean']:.3f}" for one in found]
+        shown = [(found[0], "rainy"), *((one, "mean") for one in found)]
+        cells = [f"{number('psnr', one[psnr][part])} / {number('ssim', one[ssim][part])}" for one, part in shown]
         lines.append(f"| {title} ({'Y' if psnr.endswith('y') else 'RGB'} / Y) | {' | '.join(cells)} |")
     for title, dataset in (row for row in DRY if row[1] in measured):
         found = [card["scores"][dataset]["psnr_rgb8"] for card in cards.values()]
