@@ -37,10 +37,10 @@ notebooks: $(READY) ## run the notebooks and store their outputs
 	$(BIN)/python -m derainlib.lab.publish
 
 weights: $(READY) ## train the shipped networks further: make weights MINUTES=60 JOBS=2
-	$(BIN)/python benchmarks/train_weights.py $(OUT) --minutes $(MINUTES) --jobs $(JOBS) $(WEIGHTS_FLAGS)
+	$(BIN)/python tools/train_weights.py $(OUT) --minutes $(MINUTES) --jobs $(JOBS) $(WEIGHTS_FLAGS)
 
 pack: $(READY) ## put what weights trains on into the small folder pack/, for a machine that has nothing else
-	$(BIN)/python benchmarks/pack.py pack
+	$(BIN)/python tools/pack.py pack
 
 format: $(READY) ## bring the code into shape
 	$(BIN)/ruff check --fix .

@@ -10,19 +10,17 @@ reaches 37.68 dB / 0.980, BRN 38.43 / 0.982 with T = 8 and 37.85 / 0.981 with T 
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import sys
 import warnings
-from pathlib import Path
+from collections.abc import Sequence
 
+import common
 import torch
 
-from derainlib import evaluation, files, inference, metrics
+from derainlib import evaluation, inference, metrics
 from derainlib.models import weights
 
-RESULTS = Path(__file__).parent / "results" / "authors_weights.json"
 FIRST = 40
 PROTOCOLS = (
     *metrics.PROTOCOLS.values(),
@@ -46,19 +44,19 @@ def mean(records: list[dict[str, float]]) -> dict[str, float]:
     return {name: round(statistics.fmean(r[name] for r in records), 4) for name in records[0]}
 
 
-def main():
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return common.parser(__doc__, "authors_weights", "data", "limit")
+
+
+@common.command
+def main(arguments: Sequence[str] | None = None):
     """Scores, prints, writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("DERAIN_DATA"), help="(DERAIN_DATA)")
-    parser.add_argument("--limit", type=int, help="take only the first LIMIT images")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    if options.data is None:
-        parser.error("name the data folder with --data, or in the environment variable DERAIN_DATA")
+    options = common.parse(parser(), arguments, needs="authors/ and rain100l/")
     pairs = evaluation.dataset("rain100l", options.data)
     count = min(len(pairs), options.limit or len(pairs))
     networks = {
-        name: weights.convert(Path(options.data) / "authors" / file, model, stages=stages)
+        name: weights.convert(options.data / "authors" / file, model, stages=stages)
         for name, (file, model, stages) in NETWORKS.items()
     }
     records = {name: [] for name in ("rainy input", *networks)}
@@ -67,21 +65,17 @@ def main():
         records["rainy input"].append(scores(pair.rainy, pair.clean))
         for name, network in networks.items():
             records[name].append(scores(inference.clean(network, pair.rainy), pair.clean))
-        print(
-            f"{i + 1}/{count}", {name: round(r[-1]["psnr_y-truncated"], 2) for name, r in records.items()}, flush=True
-        )
+        print(f"{i + 1}/{count}", {name: r[-1]["psnr_y-truncated"] for name, r in records.items()}, flush=True)
     results = {
         "dataset": "Rain100L, 100 test pairs",
         "precision": "fp32",
-        "torch": torch.__version__,
-        "machine": platform.machine(),
+        "machine": common.machine(),
         "protocols": {p.name: p.about for p in PROTOCOLS},
         "all": {"images": count, **{name: mean(r) for name, r in records.items()}},
         f"first {FIRST}": {name: mean(r[:FIRST]) for name, r in records.items()},
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomically(options.out, (json.dumps(results, indent=2) + "\n").encode())
-    print(json.dumps(results, indent=2))
+    common.write(options.out, results)
+    print(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

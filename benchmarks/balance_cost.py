@@ -5,29 +5,23 @@
 
 A step is the forward pass, the losses, the backward pass and Adam, with the network, losses and batch of the recipe at
 its quick scale. Each scheme has a network of its own and takes a step in each round; its cost is the median of its
-steps, its extra cost the median over the rounds of its step less the fixed sum's of the same round. On a CPU seconds
-are the processor's, which other work on the machine disturbs less than those of the clock. "gradient, the plain way"
-differentiates each loss by itself from its value back to the shared layer, and then their sum once more, where ours
-does so once. The results go to benchmarks/results/balance_cost.json.
+steps, its extra cost the median over the rounds of its step less the fixed sum's of the same round. "gradient, the
+plain way" differentiates each loss by itself from its value back to the shared layer, and then their sum once more,
+where ours does so once. The results go to benchmarks/results/balance_cost.json.
 """
 
 import argparse
-import json
-import platform
 import statistics
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
+import common
 import torch
 
-from derainlib import files, recipes
+from derainlib import recipes
 from derainlib.layers import Pair
 from derainlib.losses import GradientBalanced
 from derainlib.losses.balance import BALANCES, balanced
-
-RESULTS = Path(__file__).parent / "results" / "balance_cost.json"
 
 
 class Plain(GradientBalanced):
@@ -63,8 +57,6 @@ def step(recipe: recipes.Recipe, scheme: str, pair: Pair) -> Callable[[], None]:
         loss(whole, pair)[0].backward()
         optimizer.step()
         optimizer.zero_grad()
-        if pair.rainy.device.type == "cuda":
-            torch.cuda.synchronize()
 
     return run
 
@@ -74,22 +66,14 @@ def measure(recipe: recipes.Recipe, rounds: int, device: str) -> dict:
     shape = (recipe.batch, 3, recipe.patch, recipe.patch)
     images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).to(device)
     pair = Pair(*(image.contiguous(memory_format=torch.channels_last) for image in images))
-    names = [*BALANCES, "gradient, the plain way"]
-    steps = {name: step(recipe, name, pair) for name in names}
-    seconds, now = {name: [] for name in names}, time.perf_counter if device == "cuda" else time.process_time
-    for turn in range(rounds + 1):
-        for name, run in steps.items():
-            began = now()
-            run()
-            if turn:  # the first round warms up
-                seconds[name].append(now() - began)
-    fixed = statistics.median(seconds["fixed"])
-    return {name: _summary(own, seconds["fixed"], fixed) for name, own in seconds.items()}
+    names = (*BALANCES, "gradient, the plain way")
+    times = common.take_turns({name: step(recipe, name, pair) for name in names}, rounds)
+    return {name: common.timing(own) | {"extra per cent": _extra(own, times["fixed"])} for name, own in times.items()}
 
 
-def _summary(own: list[float], reference: list[float], fixed: float) -> dict[str, float]:
-    extra = statistics.median(a - b for a, b in zip(own, reference, strict=True))
-    return {"seconds": round(statistics.median(own), 5), "extra per cent": round(100 * extra / fixed, 1)}
+def _extra(own: list[float], fixed: list[float]) -> float:
+    extra = statistics.median(a - b for a, b in zip(own, fixed, strict=True))
+    return round(100 * extra / statistics.median(fixed), 1)
 
 
 def table(measured: list[dict]) -> str:
@@ -102,30 +86,29 @@ def table(measured: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--recipes", nargs="+", default=["menet/GB"])
-    parser.add_argument("--patches", nargs="+", type=int, default=[64])
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--precisions", nargs="+", default=["no", "bf16"])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    measured = []
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = common.parser(__doc__, "balance_cost", "rounds", "threads", "device", rounds=60, threads=1)
+    found.add_argument("--recipes", nargs="+", default=["menet/GB"])
+    found.add_argument("--patches", nargs="+", type=int, default=[64])
+    found.add_argument("--batch", type=int, default=8)
+    found.add_argument("--precisions", nargs="+", default=["no", "bf16"])
+    return found
+
+
+@common.command
+def main(arguments: Sequence[str] | None = None):
+    """Measures, writes, prints."""
+    options = common.parse(parser(), arguments)
+    device, measured = common.use(options), []
     for name in options.recipes:
         for patch in options.patches:
             for precision in options.precisions:
                 recipe = recipes.get(name, "quick", patch=patch, batch=options.batch, precision=precision)
                 case = {"recipe": name, "patch": patch, "batch": options.batch, "precision": precision}
                 measured.append(case | {"schemes": measure(recipe, options.rounds, device)})
-    hardware = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()} CPU"
-    facts = {"hardware": hardware, "threads": options.threads, "torch": torch.__version__, "rounds": options.rounds}
-    files.write_atomically(options.out, (json.dumps(facts | {"measured": measured}, indent=2) + "\n").encode())
+    common.write(options.out, {"machine": common.machine(device), "rounds": options.rounds, "measured": measured})
     print(table(measured))
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What do T stages of DCDNet cost in time and memory, and what does activation checkpointing save?
 
     python benchmarks/dcdnet_cost.py                          # T = 1, 6, 12 at 512²: inference and a training step
-    python benchmarks/dcdnet_cost.py --size 64 --stages 1 2 --out /dev/stdout
+    python benchmarks/dcdnet_cost.py --size 64 --stages 1 2 --out small.json
 
 A training step is the forward pass, the loss of Eq. 6 and an L1 on the refined image, the backward pass, and Adam,
 on one image. "outer side by side" lays the earlier estimates side by side for each outer 1x1 fusion, as Eq. 2 is
@@ -9,22 +9,21 @@ written: what it keeps for the backward pass grows with T². "all side by side" 
 each map to the later fusions as it appears.
 
 Each row is measured in a process of its own. Memory is the most that the process held above what it held before the
-first call, with network and image in place: on a GPU what PyTorch had allocated, on a CPU the resident set. Time is the
-quickest call. What a forward pass keeps for the backward pass is also counted, in bytes a pixel, on a small image; with
+first call, with network and image in place: on a GPU what PyTorch had allocated, on a CPU the resident set. What a
+forward pass keeps for the backward pass is also counted, in bytes a pixel, on a small image; with
 checkpointing, that of one stage comes on top while it is computed again. Weights are untrained: nothing depends on
 them. The results go to benchmarks/results/dcdnet_cost.json.
 """
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
-import time
-from pathlib import Path
+from collections.abc import Sequence
 
-RESULTS = Path(__file__).parent / "results" / "dcdnet_cost.json"
+import common
+
 ROWS = {
     "inference": (False, {}),
     "inference, all side by side": (False, {"side_by_side": "all"}),
@@ -123,61 +122,45 @@ def work(model, size: int, device: str, training: bool):
 
 def measure(name: str, stages: int, options: argparse.Namespace) -> dict:
     """One row. Nothing else may have happened in this process."""
-    import torch
-
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    device = common.use(options)
     training, form = ROWS[name]
     model = network(stages, **form)
     kept = round(kept_per_pixel(model)) if training else 0
-    work(model, 16, options.device, training)()  # kernels are loaded before memory is watched
-    call = work(model, options.size, options.device, training)
-    memory, times = Memory(options.device), []
-    for _ in range(options.repeat):
-        began = time.perf_counter()
-        call()
-        if options.device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
-    row = {"stages": stages, "what": name, "seconds": round(min(times), 4), "peak_mb": round(memory.peak(), 1)}
+    work(model, 16, device, training)()  # kernels are loaded before memory is watched
+    call = work(model, options.size, device, training)
+    memory = Memory(device)
+    (times,) = common.take_turns({name: call}, options.rounds).values()
+    row = {"stages": stages, "what": name} | common.timing(times) | {"peak_mb": round(memory.peak(), 1)}
     row |= {"kept_bytes_per_pixel": kept} if training else {}
-    return row | {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    return {"row": row, "machine": common.machine(device)}
 
 
-def has_cuda() -> bool:
-    """Asked in a process of its own: a child inherits its parent's peak of memory, so the parent stays small."""
-    question = "import sys, torch; sys.exit(not torch.cuda.is_available())"
-    return subprocess.run([sys.executable, "-c", question], check=False).returncode == 0
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = common.parser(__doc__, "dcdnet_cost", "rounds", "threads", "device", rounds=3)
+    found.add_argument("--stages", nargs="+", type=int, default=[1, 6, 12])
+    found.add_argument("--size", type=int, default=512, help="height and width in pixels")
+    found.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
+    return found
 
 
-def main(arguments: list[str]) -> int:
-    """Measures, prints, writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stages", nargs="+", type=int, default=[1, 6, 12])
-    parser.add_argument("--size", type=int, default=512, help="height and width in pixels")
-    parser.add_argument("--repeat", type=int, default=3, help="calls; the quickest counts")
-    parser.add_argument("--threads", type=int, help="of PyTorch; by default its own choice")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="by default the GPU if there is one")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+@common.command
+def main(arguments: Sequence[str] | None = None):
+    """Measures, prints, writes. A child inherits its parent's peak of memory: the parent stays small, without torch."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = common.parse(parser(), arguments)
     if options.row:
         print(json.dumps(measure(options.row[0], int(options.row[1]), options)))
-        return 0
-    device = options.device or ("cuda" if has_cuda() else "cpu")
+        return
     rows = []
     for stages in options.stages:
         for name in ROWS:
-            again = [sys.executable, __file__, *arguments, "--device", device, "--row", name, str(stages)]
-            row = json.loads(subprocess.run(again, check=True, stdout=subprocess.PIPE).stdout)
-            common = {key: row.pop(key) for key in ("torch", "threads")}
-            rows.append(row)
-            print(row, file=sys.stderr, flush=True)
-    common |= {"machine": platform.machine(), "device": device, "size": options.size}
-    options.out.write_text(json.dumps(common | {"measured": rows}, indent=2) + "\n")
-    print(f"results: {options.out}")
-    return 0
+            again = [sys.executable, __file__, *arguments, "--row", name, str(stages)]
+            found = json.loads(subprocess.run(again, check=True, stdout=subprocess.PIPE).stdout)
+            rows.append(found["row"])
+            print(found["row"], file=sys.stderr, flush=True)
+    common.write(options.out, {"machine": found["machine"], "size": options.size, "measured": rows})
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -10,15 +10,15 @@ each model and precision.
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results" / "large_photo.json"
+import common
+
 LIMIT = 3.0
 """Gigabytes that the process may need."""
 
@@ -34,66 +34,67 @@ def draw(path: Path, width: int, height: int):
     Image.fromarray(field).save(path, compress_level=1)
 
 
-def measure(source: Path, target: Path, model: str, dtype: str, threads: int) -> dict:
+def measure(source: Path, target: Path, model: str, dtype: str) -> dict:
     """Takes the rain off a file; returns what it took. Nothing else may have happened in this process."""
-    import torch
-
     from derainlib import images, inference, models
 
-    torch.set_num_threads(threads)
     network = models.create(model)
-    wall, processor = time.perf_counter(), time.process_time()
-    rainy = images.read(source)[None]
-    images.write(inference.clean(network, rainy, dtype=dtype, device="cpu", progress=True), target)
+    with common.Stopwatch() as took:
+        rainy = images.read(source)[None]
+        images.write(inference.clean(network, rainy, dtype=dtype, device="cpu", progress=True), target)
     windows = inference.plan(network, *rainy.shape[-2:], None, inference.WINDOW_PIXELS)
     return {
         "megapixels": rainy[0, 0].numel() / 1e6,
         "stages": network.stages,
         "windows": len(windows),
         "window_pixels": windows[0].pixels,
-        "wall_s": round(time.perf_counter() - wall, 1),
-        "processor_s": round(time.process_time() - processor, 1),
+        "wall_s": round(took.wall, 1),
+        "processor_s": round(took.processor, 1),
         "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
-        "threads": threads,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
+        "machine": common.machine("cpu"),
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="srn", help="name of the network (default srn)")
-    parser.add_argument("--dtype", default="fp32", help="fp32 or bf16 (default fp32)")
-    parser.add_argument("--width", type=int, default=6000, help="pixels (default 6000)")
-    parser.add_argument("--height", type=int, default=4000, help="pixels (default 4000)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
-    parser.add_argument("--step", choices=("draw", "measure"), help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.step == "draw":
-        draw(args.folder / "rainy.png", args.width, args.height)
-    elif args.step == "measure":
-        files = args.folder / "rainy.png", args.folder / "dry.png"
-        print(json.dumps(measure(*files, args.model, args.dtype, args.threads)))
-    else:
-        return report(args)
-    return 0
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = common.parser(__doc__, "large_photo", "threads", threads=2)
+    found.add_argument("--model", default="srn", help="name of the network (%(default)s)")
+    found.add_argument("--dtype", default="fp32", help="fp32 or bf16 (%(default)s)")
+    found.add_argument("--width", type=int, default=6000, help="pixels (%(default)s)")
+    found.add_argument("--height", type=int, default=4000, help="pixels (%(default)s)")
+    found.add_argument("--step", choices=("draw", "measure"), help=argparse.SUPPRESS)
+    found.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return found
 
 
-def report(args: argparse.Namespace) -> int:
+@common.command
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs both steps, each in a process of its own; this one stays small, for a child inherits its parent's peak."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = common.parse(parser(), arguments)
+    if options.step:
+        return step(options)
     with tempfile.TemporaryDirectory() as folder:
-        again = [sys.executable, __file__, *sys.argv[1:], "--folder", folder, "--step"]
+        again = [sys.executable, __file__, *arguments, "--folder", folder, "--step"]
         subprocess.run([*again, "draw"], check=True)
         found = json.loads(subprocess.run([*again, "measure"], check=True, stdout=subprocess.PIPE).stdout)
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(known | {f"{args.model} {args.dtype}": found}, indent=2) + "\n")
-    print(json.dumps(found, indent=2))
+    common.write(options.out, common.known(options.out) | {f"{options.model} {options.dtype}": found})
+    print(json.dumps(found, indent=1))
     if found["peak_gb"] < LIMIT:
         return 0
     print(f"needed {found['peak_gb']} GB, more than {LIMIT} GB", file=sys.stderr)
     return 1
+
+
+def step(options: argparse.Namespace) -> int:
+    """What a process of its own does."""
+    rainy, dry = options.folder / "rainy.png", options.folder / "dry.png"
+    if options.step == "draw":
+        draw(rainy, options.width, options.height)
+    else:
+        common.use(options)
+        print(json.dumps(measure(rainy, dry, options.model, options.dtype)))
+    return 0
 
 
 if __name__ == "__main__":

@@ -9,18 +9,16 @@ over the images of a set, and knows nothing of other seeds. The results go to be
 
 import argparse
 import json
-import os
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
-import numpy as np
+import common
 from torch import Tensor, nn
 
-from derainlib import evaluation, files
+from derainlib import evaluation
 from derainlib.layers import Layers
 from derainlib.models import weights
 
-RESULTS = Path(__file__).parent / "results" / "qsnet_tables.json"
 SETS = ["holdout-light", "holdout-heavy", "rain100l"]
 COMPARED = {"Table 4": ("qsnet-v4", "qsnet-v1"), "Table 5": ("qsnet-v4", "qsnet-no-sharing")}
 
@@ -40,23 +38,21 @@ class OneScale(nn.Module):
 
 def difference(ours: evaluation.Scores, theirs: evaluation.Scores, score: str) -> dict[str, float]:
     """Mean over images of the difference of a score, and its 95 % interval."""
-    values = np.array(
-        [a.estimate[score] - b.estimate[score] for a, b in zip(ours.records, theirs.records, strict=True)]
-    )
-    low, high = evaluation.interval(values)
-    return {"mean": round(values.mean().item(), 4), "low": round(low, 4), "high": round(high, 4)}
+    found = evaluation.difference(ours.values(score), theirs.values(score))
+    return {name: round(value, 4) for name, value in found.items()}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = common.parser(__doc__, "qsnet_tables", "data", "limit")
+    found.add_argument("--sets", nargs="+", default=SETS, choices=evaluation.DATASETS, metavar="SET")
+    return found
+
+
+@common.command
+def main(arguments: Sequence[str] | None = None):
     """Scores, prints, writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", default=os.environ.get("DERAIN_DATA"), help="folder of bsds500/, rain100l/ (DERAIN_DATA)"
-    )
-    parser.add_argument("--sets", nargs="+", default=SETS, choices=evaluation.DATASETS, metavar="SET")
-    parser.add_argument("--limit", type=int, help="take only the first LIMIT images of each set")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args(arguments)
+    options = common.parse(parser(), arguments)
     names = list(dict.fromkeys(["qsnet", *(name for pair in COMPARED.values() for name in pair)]))
     networks = {name: weights.load(name) for name in names}
     scales = {f"C{i}": OneScale(networks["qsnet"], i) for i in range(1, 6)}
@@ -64,7 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     found = evaluation.compare(networks | scales, sets, limit=options.limit, progress=sys.stderr.isatty())
     print(evaluation.table(found))
     of = {(scores.dataset, scores.model): scores for scores in found}
-    results = {"weights": {name: {key: weights.card(name)[key] for key in ("steps", "sha256")} for name in names}}
+    told = {name: {key: weights.card(name)[key] for key in ("steps", "sha256")} for name in names}
+    results = {"machine": common.machine(), "weights": told}
     results["Table 3"] = {
         name: {label: of[name, model].card() for label, model in [(s, s) for s in scales] + [("all scales", "qsnet")]}
         for name in sets
@@ -74,9 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
             name: {s: difference(of[name, ours], of[name, theirs], s) for s in evaluation.SCORES} for name in sets
         }
         print(table, json.dumps(results[table], indent=1))
-    files.write_atomically(options.out, (json.dumps(results, indent=1) + "\n").encode())
-    print(f"results: {options.out}")
-    return 0
+    common.write(options.out, results)
 
 
 if __name__ == "__main__":

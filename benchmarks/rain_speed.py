@@ -9,56 +9,59 @@ Results go to benchmarks/results/rain_speed.json.
 """
 
 import argparse
-import json
+import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
+import common
 import torch
 
 from derainlib.data.synthetic import rain_layers
 from derainlib.rain import FROM_FILES, MIXES, PRESETS, add_rain, generator, wants_layers
 from derainlib.streaks import Layer
 
-RESULTS = Path(__file__).parent / "results" / "rain_speed.json"
 
-
-def rates(work: Callable[[int], object], batch: int, seconds: float, device: str) -> dict[str, float]:
+def rates(work: Callable[[int], object], batch: int, seconds: float) -> dict[str, float]:
     """Patches per second of the wall clock and of processor time, calling `work(call)` for a while."""
     work(0)
-    calls, wall, processor = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - wall < seconds:
-        calls += 1
-        work(calls)
-        if device == "cuda":
-            torch.cuda.synchronize()
-    wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    return {"per_second": round(calls * batch / wall), "per_processor_second": round(calls * batch / processor)}
+    calls, end = 0, time.perf_counter() + seconds
+    with common.Stopwatch() as took:
+        while time.perf_counter() < end:
+            calls += 1
+            work(calls)
+            common.synchronise()
+    done = calls * batch
+    return {"per_second": round(done / took.wall), "per_processor_second": round(done / took.processor)}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument("--batch", type=int, default=16, help="patches drawn together (default 16)")
-    parser.add_argument("--seconds", type=float, default=3, help="time for each measurement (default 3)")
-    parser.add_argument("--streaks", help="folder of rain layers, for the rain that wants them")
-    options = parser.parse_args()
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = common.parser(__doc__, "rain_speed", "threads", threads=1)
+    found.add_argument("--batch", type=int, default=16, help="patches drawn together (%(default)s)")
+    found.add_argument("--seconds", type=float, default=3, help="time for each measurement (%(default)s)")
+    found.add_argument("--streaks", help="folder of rain layers, for the rain that wants them")
+    return found
+
+
+@common.command
+def main(arguments: Sequence[str] | None = None):
+    """Measures, prints, writes."""
+    options = common.parse(parser(), arguments)
     layers = rain_layers(options.streaks) if options.streaks else []
     names = [name for name in (*PRESETS, *FROM_FILES, *MIXES) if layers or not wants_layers(name)]
-    torch.set_num_threads(options.threads)
-    facts = {name: value for name, value in vars(options).items() if name != "streaks"}
-    result = {"torch": torch.__version__, **facts, "layers": len(layers), "rates": {}}
+    common.use(options)
+    result = {"machine": common.machine(), "batch": options.batch, "seconds": options.seconds, "layers": len(layers)}
+    result["rates"] = {}
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         clean = torch.rand(options.batch, 3, 100, 100, generator=generator(0)).to(device)
         noise, kernel = clean[:, :1], torch.rand(1, 1, 31, 31, generator=generator(1)).to(device)
         work = {name: lambda call, name=name, clean=clean: rain(clean, name, call, layers) for name in names}
         work["31 x 31 convolution"] = lambda call, x=noise, k=kernel: torch.conv2d(x, k, padding=15)
         for name, job in work.items():
-            measured = rates(job, options.batch, options.seconds, device)
+            measured = rates(job, options.batch, options.seconds)
             result["rates"].setdefault(device, {})[name] = measured
             print(f"{device:5} {name:20} {measured['per_second']:>8} /s {measured['per_processor_second']:>8} /cpu-s")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    common.write(options.out, result)
 
 
 def rain(clean: torch.Tensor, style: str, call: int, layers: Sequence[Layer]):
@@ -67,4 +70,4 @@ def rain(clean: torch.Tensor, style: str, call: int, layers: Sequence[Layer]):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,20 +1,20 @@
 """Does our rain look like the public sets'? Statistics of the presets, beside Rain100L, RainTrainH and Rain800.
 
-    python benchmarks/rain_statistics.py [--images 100]
+    python benchmarks/rain_statistics.py [--data DIR] [--limit 100]
 
-The sets are read from the folder that DERAIN_DATA names: Rain100L's pairs, RainTrainH's rain layers (whose holes are
-left out), Rain800's training pairs. Rain100L's clean photographs then carry our rain too, so that both are compared on
-the same scenes, and the layers of the folder streaks/ those of the renderer "layers". Without the folder scikit-image's
-photographs are rained on. The table holds averages over images; benchmarks/results/rain_statistics.json has the
-standard deviations and medians too.
+The sets are read from DIR (or the folder that DERAIN_DATA names): Rain100L's pairs, RainTrainH's rain layers (whose
+holes are left out), Rain800's training pairs. Rain100L's clean photographs then carry our rain too, so that both are
+compared on the same scenes, and the layers of the folder streaks/ those of the renderer "layers". Without the folder
+scikit-image's photographs are rained on. The table holds averages over images; benchmarks/results/rain_statistics.json
+has the standard deviations and medians too.
 """
 
 import argparse
-import json
-import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import common
 import numpy as np
 import torch
 from scipy import ndimage
@@ -25,7 +25,6 @@ from derainlib.data.synthetic import rain_layers
 from derainlib.rain import FROM_FILES, PRESETS, add_rain, generator
 from derainlib.streaks import Layer
 
-RESULTS = Path(__file__).parent / "results" / "rain_statistics.json"
 COLUMNS = {
     "psnr": "PSNR of the rainy image, dB (RGB)",
     "mean": "mean of R = rainy - clean, 0..255",
@@ -139,13 +138,17 @@ def known(layer: Layer) -> dict[str, float]:
     return of_layer(layer.streaks.numpy().astype(float), None if layer.holes is None else ~layer.holes.numpy())
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=100, help="scenes to measure on (default 100)")
-    count = parser.parse_args().images
-    table, data, layers = {}, os.environ.get("DERAIN_DATA"), []
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return common.parser(__doc__, "rain_statistics", "data", "limit", limit=100)
+
+
+@common.command
+def main(arguments: Sequence[str] | None = None):
+    """Measures, prints, writes."""
+    options = common.parse(parser(), arguments)
+    table, data, count, layers = {}, options.data, options.limit, []
     if data:
-        data = Path(data)
         rain100l = public(data / "rain100l", None, count)
         rain800 = public(data / "rain800" / "training", data / "splits" / "rain800_train.txt", count)
         table |= {"Rain100L": rain100l, "Rain800": rain800}
@@ -153,7 +156,7 @@ def main():
         table["RainTrainH"] = summary([known(layer) for layer in rain_layers(data / "streaks" / "raintrainh")])
         scenes, layers = [clean for _, clean in rain100l], rain_layers(data / "streaks")
     else:
-        print("DERAIN_DATA is not set: no public sets to compare with")
+        print("neither --data nor DERAIN_DATA: no public sets to compare with", file=sys.stderr)
         scenes = photographs(count)
     for name in (*PRESETS, *(FROM_FILES if layers else ())):
         table[name] = summary([statistics(*pair) for pair in rained(name, scenes, layers)])
@@ -162,10 +165,9 @@ def main():
         cells = (f"{row[column]['mean']:.2f}" if column in row else "-" for column in COLUMNS)
         print(f"{name:12}" + "".join(f"{cell:>10}" for cell in cells))
     scenes_of = "Rain100L" if data else "scikit-image"
-    result = {"scenes": scenes_of, "images": len(scenes), "columns": COLUMNS, "statistics": table}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    result = {"machine": common.machine(), "scenes": scenes_of, "images": len(scenes)}
+    common.write(options.out, result | {"columns": COLUMNS, "statistics": table})
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

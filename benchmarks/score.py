@@ -14,49 +14,46 @@ benchmarks/results/scores.json, beside those of other networks and sets that are
 
 import argparse
 import json
-import os
-import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
+import common
 from torch import nn
 
 from derainlib import evaluation, files
-from derainlib.errors import DerainError, WeightsError
+from derainlib.errors import WeightsError
 from derainlib.inference import DTYPES
 from derainlib.models import VARIANTS, weights
 
-RESULTS = Path(__file__).parent / "results" / "scores.json"
 NEEDS_NO_DATA = [name for name in evaluation.DATASETS if name.startswith("skimage-")]
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line, checked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", nargs="*", help="shipped names or files; by default everything shipped")
-    parser.add_argument(
-        "--data", default=os.environ.get("DERAIN_DATA"), help="folder of bsds500/, rain100l/ (DERAIN_DATA)"
-    )
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = common.parser(__doc__, "scores", "data", "limit", "device")
+    found.add_argument("weights", nargs="*", help="shipped names or files; by default everything shipped")
+    found.add_argument(
         "--sets", nargs="+", choices=evaluation.DATASETS, metavar="SET", help=", ".join(evaluation.DATASETS)
     )
-    parser.add_argument(
+    found.add_argument(
         "--scores", nargs="+", default=[*evaluation.SCORES, "psnr_rgb8"], help="ssim_y8 … (derainlib.metrics)"
     )
-    parser.add_argument("--limit", type=int, help="take only the first LIMIT images of each set")
-    parser.add_argument("--device", help="cpu, cuda …")
-    parser.add_argument("--dtype", choices=DTYPES, default="fp32")
-    parser.add_argument("--tile", type=int, help="side of the tiles in pixels")
-    parser.add_argument("--ensemble", action="store_true", help="mean over four mirrored copies")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the scores of every image go")
-    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
-    parser.add_argument("--update-cards", action="store_true", help="write the means into the cards of shipped weights")
-    chosen = parser.parse_args(arguments)
+    found.add_argument("--dtype", choices=DTYPES, default="fp32")
+    found.add_argument("--tile", type=int, help="side of the tiles in pixels")
+    found.add_argument("--ensemble", action="store_true", help="mean over four mirrored copies")
+    found.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    found.add_argument("--update-cards", action="store_true", help="write the means into the cards of shipped weights")
+    return found
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, checked."""
+    chosen = common.parse(command_line := parser(), arguments)
     chosen.weights = chosen.weights or [name for name in weights.shipped() if weights.card(name)["model"] in VARIANTS]
     chosen.sets = chosen.sets or (list(evaluation.DATASETS) if chosen.data else NEEDS_NO_DATA)
     if chosen.update_cards and (chosen.limit or chosen.dtype != "fp32" or chosen.ensemble):
-        parser.error("--update-cards wants whole sets in fp32, without --limit and --ensemble")
+        command_line.error("--update-cards wants whole sets in fp32, without --limit and --ensemble")
     return chosen
 
 
@@ -111,39 +108,32 @@ def others(path: Path, results: list[evaluation.Scores]) -> list[evaluation.Scor
     return [r for r in found if (r.model, r.dataset) not in scored]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Scores, prints, writes; returns the exit status."""
+@common.command
+def main(arguments: Sequence[str] | None = None):
+    """Scores, prints, writes."""
     options = parse(arguments)
-    try:
-        method = " (ensemble)" if options.ensemble else ""
-        networks = {label(text) + method: load(text) for text in options.weights}
-        if not networks:
-            raise WeightsError("no weights are shipped, and none were named")
-        if len(networks) < len(options.weights):
-            raise WeightsError(f"two of these networks share a name in the table: {', '.join(options.weights)}")
-        results = evaluation.compare(
-            networks,
-            {name: evaluation.dataset(name, options.data) for name in options.sets},
-            options.scores,
-            limit=options.limit,
-            tile=options.tile,
-            device=options.device,
-            dtype=options.dtype,
-            ensemble=options.ensemble,
-            progress=sys.stderr.isatty(),
-        )
-        if options.update_cards:
-            update_cards(results)
-    except DerainError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    method = " (ensemble)" if options.ensemble else ""
+    networks = {label(text) + method: load(text) for text in options.weights}
+    if not networks:
+        raise WeightsError("no weights are shipped, and none were named")
+    if len(networks) < len(options.weights):
+        raise WeightsError(f"two of these networks share a name in the table: {', '.join(options.weights)}")
+    results = evaluation.compare(
+        networks,
+        {name: evaluation.dataset(name, options.data) for name in options.sets},
+        options.scores,
+        limit=options.limit,
+        tile=options.tile,
+        device=options.device,
+        dtype=options.dtype,
+        ensemble=options.ensemble,
+        progress=sys.stderr.isatty(),
+    )
+    if options.update_cards:
+        update_cards(results)
     print(evaluation.table(results, "markdown" if options.markdown else "text"))
     results = others(options.out, results) + results
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    machine = {"torch": torch.__version__, "machine": platform.machine(), "dtype": options.dtype}
-    files.write_atomically(options.out, evaluation.to_json(results, **machine).encode())
-    print(f"every image: {options.out}")
-    return 0
+    common.write(options.out, evaluation.to_json(results, machine=common.machine(options.device), dtype=options.dtype))
 
 
 if __name__ == "__main__":

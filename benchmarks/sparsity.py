@@ -1,6 +1,6 @@
 """Section 3.1 of QSNet on the sets at hand: how many photographs, dry and rainy, are sparse, and what decides it.
 
-    python benchmarks/sparsity.py --data FOLDER [--images 1000] [--out FILE]
+    python benchmarks/sparsity.py --data FOLDER [--limit 1000]
 
 FOLDER (or DERAIN_DATA) holds bsds500/, rain800/training, rain100l/rain and real/; a set that is missing is left out.
 BSDS500 is examined dry and in drawn rain. benchmarks/results/sparsity.json has, for each set, the share of sparse
@@ -10,13 +10,12 @@ contrast, and the share where something about the images or the test is changed.
 
 import argparse
 import io
-import json
-import os
-import time
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import common
 import numpy as np
 import torch
 from PIL import Image
@@ -38,7 +37,6 @@ from derainlib.sparsity import (
     responses,
 )
 
-RESULTS = Path(__file__).parent / "results" / "sparsity.json"
 PAPER = {"share": 0.937, "images": "1,000 real and 9,000 synthetic"}
 TOLERANCES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2)
 SYNTHETIC = ("BSDS500 + light rain", "BSDS500 + heavy rain", "Rain100L, rainy", "Rain800, rainy")
@@ -161,9 +159,9 @@ def means(records: tuple[Statistics, ...]) -> dict[str, float]:
 
 def speed(data: Path) -> float:
     """Images a second of BSDS500, from file to verdict."""
-    start = time.perf_counter()
-    records = experiment(data / "bsds500" / "test").records
-    return round(len(records) / (time.perf_counter() - start), 1)
+    with common.Stopwatch() as took:
+        records = experiment(data / "bsds500" / "test").records
+    return round(len(records) / took.wall, 1)
 
 
 def mixed(table: dict[str, dict]) -> dict[str, float]:
@@ -183,33 +181,34 @@ def mixed(table: dict[str, dict]) -> dict[str, float]:
     }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    data = os.environ.get("DERAIN_DATA")
-    parser.add_argument("--data", type=Path, default=data, required=not data, help="folder with the sets")
-    parser.add_argument("--images", type=int, default=1000, help="of each set, at most (default 1000)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
-    options = parser.parse_args()
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    return common.parser(__doc__, "sparsity", "data", "limit", limit=1000)
+
+
+@common.command
+def main(arguments: Sequence[str] | None = None):
+    """Measures, prints, writes."""
+    options = common.parse(parser(), arguments, needs="bsds500/, rain800/, rain100l/ or real/")
     known = sources(options.data)
     table = {}
     print(f"{'':24}{'images':>8}{'sparse':>8}" + "".join(f"{name:>19}" for name in FILTERS))
     for name, load in known.items():
-        table[name] = row = summary(experiment(load(options.images), progress=True))
+        table[name] = row = summary(experiment(load(options.limit), progress=True))
         row["changes"] = changed(load)
         filters = "".join(f"{value:>19.1%}" for value in row["by filter"].values())
         print(f"{name:24}{row['images']:>8}{row['sparse']:>8.1%}{filters}", flush=True)
     result = {
         "tolerance": TOLERANCE,
         "values in a bin": LEAST,
-        "threads": torch.get_num_threads(),
+        "machine": common.machine(),
         "images a second, BSDS500 from file": speed(options.data) if "BSDS500, clean" in known else None,
         "paper": PAPER,
         "in the paper's mix": mixed(table),
         "sets": table,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    common.write(options.out, result)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

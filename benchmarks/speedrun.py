@@ -6,7 +6,8 @@
 The clock counts the processor time of the training, its data and its own validation included, judging left out. What
 trains is fixed: the photographs and rain layers of DIR's splits, and drawn rain. A run starts from random weights; its
 seed, and that of the rain in which it is judged beside Rain100L, are drawn anew each time. A trick that makes training
-better or cheaper shows here first; README.md in this folder has a paragraph on each record.
+better or cheaper shows here first; README.md in this folder has a paragraph on each record, and
+benchmarks/results/speedrun.json every run's curve.
 """
 
 import argparse
@@ -14,16 +15,14 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import common
 import numpy as np
-import torch
-import train_weights
 
-from derainlib import evaluation, files, rain
+from derainlib import evaluation, rain
 from derainlib.data import holdout
 from derainlib.data.synthetic import Sources, gather
 from derainlib.errors import DerainError
@@ -32,7 +31,9 @@ from derainlib.models import weights
 from derainlib.recipes import Recipe, get
 from derainlib.training import train
 
-RESULTS = Path(__file__).parent / "results" / "speedrun.json"
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))  # what races trains as the shipped weights do
+import train_weights
+
 FEATHERWEIGHT = 17_305
 """Parameters of DCDNet with its twelve stages: no more may race in the second class."""
 
@@ -118,9 +119,9 @@ def run(recipe: Recipe, rules: Race, data: Path, out: Path, looks: int) -> dict:
         raise DerainError(f"{recipe.model} has {parameters:,} parameters; this race allows {rules.largest:,}")
     sources, seconds, curve = sources_of(recipe, data, out), 0.0, []
     for step in np.linspace(0, recipe.steps, looks + 1).round().astype(int)[1:].tolist():
-        began = time.process_time()
-        result = train(recipe, sources, out / "run", stop_after=step)
-        seconds += time.process_time() - began
+        with common.Stopwatch() as took:
+            result = train(recipe, sources, out / "run", stop_after=step)
+        seconds += took.processor
         scores = judge(result.last, data, recipe.seed + 1)
         megapixels = step * recipe.batch * recipe.patch**2 / 1e6
         curve.append({"step": step, "minutes": seconds / 60, "megapixels": megapixels} | scores)
@@ -131,36 +132,31 @@ def run(recipe: Recipe, rules: Race, data: Path, out: Path, looks: int) -> dict:
     return {"recipe": json.loads(recipe.to_json()), "parameters": parameters, "curve": curve}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs an entry and writes it beside the others; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("race", choices=RACES)
-    parser.add_argument("--entry", help="its name in ENTRIES (the first)")
-    parser.add_argument("--data", type=Path, default=os.environ.get("DERAIN_DATA") or None, help="(DERAIN_DATA)")
-    parser.add_argument("--looks", type=int, default=4, help="how often it is judged on the way (%(default)s)")
-    parser.add_argument("--steps", type=int, help="another number of steps, to try something")
-    parser.add_argument("--threads", type=int, default=1, help="(%(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
-    options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error("--data (or DERAIN_DATA) must name the folder that holds splits/, streaks/, rain100l/ …")
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = common.parser(__doc__, "speedrun", "data", "threads", threads=1)
+    found.add_argument("race", choices=RACES)
+    found.add_argument("--entry", help="its name in ENTRIES (the first)")
+    found.add_argument("--looks", type=int, default=4, help="how often it is judged on the way (%(default)s)")
+    found.add_argument("--steps", type=int, help="another number of steps, to try something")
+    return found
+
+
+@common.command
+def main(arguments: Sequence[str] | None = None):
+    """Runs an entry and writes it beside the others."""
+    options = common.parse(parser(), arguments, needs="splits/, streaks/, rain100l/ …")
     entries = ENTRIES[options.race]
     name = options.entry or next(iter(entries))
     if name not in entries:
-        parser.error(f"no entry of {options.race} is called {name}; there are {', '.join(entries)}")
+        raise DerainError(f"no entry of {options.race} is called {name}; there are {', '.join(entries)}")
     recipe = entries[name].replace(**({"steps": options.steps} if options.steps else {}))
-    torch.set_num_threads(options.threads)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            found = run(recipe, RACES[options.race], options.data, Path(folder), options.looks)
-    except DerainError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    facts = {"torch": torch.__version__, "threads": options.threads}
-    results = json.loads(options.out.read_text()) if options.out.exists() else {}
-    results.setdefault(options.race, {})[name] = facts | found
-    files.write_atomically(options.out, (json.dumps(results, indent=1) + "\n").encode())
-    return 0
+    common.use(options)
+    with tempfile.TemporaryDirectory() as folder:
+        found = run(recipe, RACES[options.race], options.data, Path(folder), options.looks)
+    results = common.known(options.out)
+    results.setdefault(options.race, {})[name] = {"machine": common.machine()} | found
+    common.write(options.out, results)
 
 
 if __name__ == "__main__":

@@ -11,25 +11,24 @@ images drawn together. The results go to benchmarks/results/street_scores.json; 
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import common
 import numpy as np
 from torch import nn
 
-from derainlib import evaluation, files, seeing, studies
+from derainlib import evaluation, seeing, studies
 from derainlib.data import scenes
-from derainlib.errors import DerainError, WeightsError
+from derainlib.errors import WeightsError
 from derainlib.evaluation import Scores
 from derainlib.layers import Pair
 from derainlib.models import VARIANTS, weights
 from derainlib.papers import Table
 from derainlib.seeing import READS, Reading
 
-RESULTS = Path(__file__).parent / "results" / "street_scores.json"
 STUDY = "phpnet/table-3"
 JUDGES = ("espnet", "espnet-rain", "espnet-derained", "pspnet")
 
@@ -101,47 +100,37 @@ def compared(pairs: Sequence[tuple[Scores, Scores]]) -> dict:
     """Means of PSNR and SSIM over seeds and images, and differences to the reference row's, one pair for each seed."""
     means, against = {}, {}
     for name in pairs[0][0].names:
-        ours, theirs = (
-            np.array([[r.estimate[name] for r in s.records] for s in side]) for side in zip(*pairs, strict=True)
-        )
-        low, high = evaluation.interval(ours - theirs)
-        means[name], against[name] = ours.mean(), {"mean": (ours - theirs).mean(), "low": low, "high": high}
+        ours, theirs = (np.stack([scores.values(name) for scores in side]) for side in zip(*pairs, strict=True))
+        means[name], against[name] = ours.mean(), evaluation.difference(ours, theirs)
     return means | {"difference": against}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Judges, prints, writes; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", nargs="*", help="shipped deraining networks; by default one of each kind")
-    parser.add_argument("--judges", nargs="+", help="shipped segmenters (all but Φ)")
-    parser.add_argument("--data", default=os.environ.get("DERAIN_DATA"), help="folder that holds camvid/ (DERAIN_DATA)")
-    parser.add_argument("--rain", default="streets", help="preset or mix of rain (streets)")
-    parser.add_argument("--every", type=int, default=1, help="take every so manieth street; neighbours look alike (1)")
-    parser.add_argument("--study", type=Path, help=f"judge the trainings of {STUDY} in this folder instead")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args(arguments)
-    if not options.data:
-        parser.error("give --data, the folder that holds camvid/")
-    try:
-        labelled = scenes.read(Path(options.data) / "camvid", "test", scenes.CAMVID)[:: options.every]
-        streets = scenes.RainyScenes(labelled, options.rain)
-        names = options.judges or [name for name in JUDGES if name in weights.shipped()]
-        judges = {name: weights.load(name) for name in names}
-        how = {"set_name": "camvid", "progress": sys.stderr.isatty()}
-        if options.study:
-            found = judge_study(judges, options.study, streets, **how)
-        else:
-            found = judge_networks(judges, options.weights or shipped_networks(), streets, **how)
-    except DerainError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    known = json.loads(options.out.read_text()) if options.out.exists() else {}
-    data = {"data": f"CamVid's test streets with {options.rain} rain"}
-    files.write_atomically(
-        options.out, (json.dumps(known | data | found, indent=1, ensure_ascii=False) + "\n").encode()
-    )
-    print(f"results: {options.out}")
-    return 0
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = common.parser(__doc__, "street_scores", "data")
+    found.add_argument("weights", nargs="*", help="shipped deraining networks; by default one of each kind")
+    found.add_argument("--judges", nargs="+", help="shipped segmenters (all but Φ)")
+    found.add_argument("--rain", default="streets", help="preset or mix of rain (%(default)s)")
+    found.add_argument("--every", type=int, default=1, help="take every so manieth street; neighbours look alike (1)")
+    found.add_argument("--study", type=Path, help=f"judge the trainings of {STUDY} in this folder instead")
+    return found
+
+
+@common.command
+def main(arguments: Sequence[str] | None = None):
+    """Judges, prints, writes."""
+    options = common.parse(parser(), arguments, needs="camvid/")
+    labelled = scenes.read(options.data / "camvid", "test", scenes.CAMVID)[:: options.every]
+    streets = scenes.RainyScenes(labelled, options.rain)
+    names = options.judges or [name for name in JUDGES if name in weights.shipped()]
+    judges = {name: weights.load(name) for name in names}
+    how = {"set_name": "camvid", "progress": sys.stderr.isatty()}
+    if options.study:
+        found = judge_study(judges, options.study, streets, **how)
+    else:
+        found = judge_networks(judges, options.weights or shipped_networks(), streets, **how)
+    facts = {"machine": common.machine(), "data": f"CamVid's test streets with {options.rain} rain"}
+    common.write(options.out, common.known(options.out) | facts | found)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,40 @@
-"""SRN and BRN written down as the equations stand in the paper: what speed and exactness are measured against.
+"""Networks written down as the equations stand in the papers: what speed and exactness are measured against.
 
-Four convolutions for four gates, every image and state concatenated in every stage, nothing computed ahead, no memory
-used twice, PyTorch's default layout. `Textbook(model)` takes the weights of one of our ConvLSTM networks.
+SRN and BRN have four convolutions for four gates, every image and state concatenated in every stage, nothing computed
+ahead, no memory used twice, PyTorch's default layout: `Textbook(model)` takes the weights of one of our ConvLSTM
+networks. QSNet has group convolutions and shuffles: `PlainGroups(model)`.
 """
+
+import copy
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from derainlib.models.recurrent import SRN, Branch
+from derainlib.layers import Layers
+from derainlib.models.qsnet import GroupConv, QSNet
+from derainlib.models.recurrent import BRN, SRN, Branch
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """The network as it is written down, where there is such a form; else as it is."""
+    if isinstance(model, SRN | BRN):
+        return Textbook(model)
+    return PlainGroups(model) if isinstance(model, QSNet) else model
+
+
+class PlainGroups(nn.Module):
+    """QSNet with its group convolutions as they are written down."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = copy.deepcopy(model)
+        for layer in self.model.modules():
+            if isinstance(layer, GroupConv):
+                layer.forward = layer.plain
+
+    def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
+        return self.model(rainy, keep)
 
 
 def _plain(weight: Tensor, bias: Tensor) -> nn.Conv2d:
@@ -48,7 +74,7 @@ class TextbookBranch(nn.Module):
 
 
 class Textbook(nn.Module):
-    """The whole network: returns B̂ of every stage, and for BRN R̂ of every stage.
+    """SRN or BRN, called like every other network, in the precision of its weights; it keeps every stage.
 
     Args:
         model: an `SRN` or a `BRN` with ConvLSTM cells, whose weights are copied.
@@ -64,8 +90,12 @@ class Textbook(nn.Module):
             self.to_rain, self.to_background = model.to_rain, model.to_background
             self.rain, self.background = TextbookBranch(model.rain), TextbookBranch(model.background)
 
-    def forward(self, rainy: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        return self._srn(rainy) if self.model_kind is SRN else self._brn(rainy)
+    def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
+        given = rainy.to(next(self.parameters()).dtype)
+        backgrounds, rains = self._srn(given) if self.model_kind is SRN else self._brn(given)
+        rains = rains or [given - background for background in backgrounds]
+        last = (stages[-1].to(rainy.dtype) for stages in (backgrounds, rains))
+        return Layers(*last, tuple(backgrounds), tuple(rains))
 
     def _zeros(self, rainy: Tensor, branch: TextbookBranch) -> Tensor:
         n, _, height, width = rainy.shape

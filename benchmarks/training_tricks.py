@@ -2,31 +2,26 @@
 
     python benchmarks/training_tricks.py --data DIR [--rows "dry 0" "dry 0.3" …] [--megapixels 100]
 
-Every row is trained from random weights on equally many pixels by the recipe of `train_weights.py`, with one thing
-changed, and scored on the hold-outs; rows that see one kind of rain alone are the specialists that one set of weights
-for all rain is held against. One seed, so differences below a few tenths of a dB say nothing. Rows that are in
+Every row is trained from random weights on equally many pixels by the recipe of `tools/train_weights.py`, with one
+thing changed, and scored on the hold-outs; rows that see one kind of rain alone are the specialists that one set of
+weights for all rain is held against. One seed, so differences below a few tenths of a dB say nothing. Rows that are in
 benchmarks/results/training_tricks.json already are not trained again, unless they are named.
 """
 
 import argparse
-import json
-import os
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-import train_weights
-from speedrun import sources_of
+import common
+from speedrun import sources_of, train_weights
 
-from derainlib import evaluation, files, recipes
+from derainlib import evaluation, recipes
 from derainlib.models import weights
 from derainlib.training import train
 
-RESULTS = Path(__file__).parent / "results" / "training_tricks.json"
 SETS = {
     "rain100l": "psnr_y",
     "holdout-light": "psnr_rgb",
@@ -95,12 +90,13 @@ def recipe_of(network: str, phase: Phase, megapixels: float, start: str) -> reci
 def trained(name: str, data: Path, megapixels: float, out: Path) -> tuple[Path, float]:
     """The weights of a row, and the minutes of processor time that they took."""
     network, phases = ROWS[name]
-    start, began = "", time.process_time()
-    for number, phase in enumerate(phases):
-        recipe = recipe_of(network, phase, megapixels, start)
-        sources = sources_of(recipe, data, out)
-        start = str(train(recipe, sources, out / str(number)).last)
-    return Path(start), (time.process_time() - began) / 60
+    start = ""
+    with common.Stopwatch() as took:
+        for number, phase in enumerate(phases):
+            recipe = recipe_of(network, phase, megapixels, start)
+            sources = sources_of(recipe, data, out)
+            start = str(train(recipe, sources, out / str(number)).last)
+    return Path(start), took.processor / 60
 
 
 def scored(path: Path, data: Path, limit: int | None) -> dict[str, float]:
@@ -115,35 +111,34 @@ def scored(path: Path, data: Path, limit: int | None) -> dict[str, float]:
 def table(results: dict[str, dict]) -> str:
     """All rows, scores in dB."""
     rows = [("row", "min", *SETS)]
-    rows += [
-        (name, f"{row['minutes']:.1f}", *(f"{row['scores'][s]:.2f}" for s in SETS)) for name, row in results.items()
-    ]
+    for name, row in results.items():
+        scores = (evaluation.number(score, row["scores"][one]) for one, score in SETS.items())
+        rows.append((name, f"{row['minutes']:.1f}", *scores))
     return evaluation.lay_out(rows)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Trains and scores the rows that are missing; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("DERAIN_DATA") or None, help="(DERAIN_DATA)")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, metavar="ROW", help="; ".join(ROWS))
-    parser.add_argument("--megapixels", type=float, default=100.0, help="that each row sees (%(default)s)")
-    parser.add_argument("--limit", type=int, help="score the first so many pictures of each set only")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
-    options = parser.parse_args(arguments)
-    if options.data is None:
-        parser.error("--data (or DERAIN_DATA) must name the folder that holds splits/, streaks/, bsds500/ …")
-    results = json.loads(options.out.read_text())["rows"] if options.out.exists() else {}
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = common.parser(__doc__, "training_tricks", "data", "limit")
+    found.add_argument("--rows", nargs="+", choices=ROWS, metavar="ROW", help="; ".join(ROWS))
+    found.add_argument("--megapixels", type=float, default=100.0, help="that each row sees (%(default)s)")
+    return found
+
+
+@common.command
+def main(arguments: Sequence[str] | None = None):
+    """Trains and scores the rows that are missing."""
+    options = common.parse(parser(), arguments, needs="splits/, streaks/, bsds500/ …")
+    results = common.known(options.out).get("rows", {})
     for name in options.rows or [name for name in ROWS if name not in results]:
         with tempfile.TemporaryDirectory() as folder:
             path, minutes = trained(name, options.data, options.megapixels, Path(folder))
             scores = scored(path, options.data, options.limit)
         results[name] = {"megapixels": options.megapixels, "minutes": round(minutes, 2), "scores": scores}
-        facts = {"torch": torch.__version__, "threads": torch.get_num_threads(), "limit": options.limit}
-        text = json.dumps(facts | {"sets": SETS, "rows": results}, indent=1)
-        files.write_atomically(options.out, f"{text}\n".encode())
+        facts = {"machine": common.machine(), "limit": options.limit}
+        common.write(options.out, facts | {"sets": SETS, "rows": results})
         print(f"{name}: {minutes:.1f} min, {scores}", flush=True)
     print(table(results))
-    return 0
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def benchmark(monkeypatch):
 
 def test_forms_agree(benchmark, tmp_path):
     out = tmp_path / "results" / "speed.json"
-    assert benchmark.main(["--sizes", "48", "--stages", "3", "--repeat", "1", "--out", str(out)]) == 0
+    assert benchmark.main(["--sizes", "48", "--stages", "3", "--rounds", "1", "--out", str(out)]) == 0
     results = json.loads(out.read_text())
     for allocator in ("allocator as it is", "allocator keeps memory"):
         assert set(results[allocator]["peak GFLOP/s"]) == {"float32", "bfloat16"}

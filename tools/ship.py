@@ -1,4 +1,4 @@
-"""Makes trained weights the shipped ones: `python benchmarks/ship.py NAME RUN [RUN …] --data "…" --notes "…"`.
+"""Makes trained weights the shipped ones: `python tools/ship.py NAME RUN [RUN …] --data "…" --notes "…"`.
 
 The last weights of the last run are shipped, averaged where its recipe says so. Where a training had several phases,
 each starting from the weights of the one before, their runs are named in order: the card lists each phase's recipe,

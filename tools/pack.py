@@ -1,11 +1,11 @@
 """Puts what `make weights` trains on into one small folder, for a machine that has nothing else: `make pack`.
 
-    python benchmarks/pack.py pack --data DIR [--megabytes 16]
+    python tools/pack.py pack --data DIR [--megabytes 16]
 
 The folder has the layout of DIR, and only files that may train (its splits): photographs, pairs, rain layers and
 streets, written anew as WebP at the best quality that fits. Where that would be below `WORST`, fewer pairs, layers
 and streets are taken, evenly spread. All of it, streets' labels and lists too, stays within the megabytes (of 10⁶
-bytes). What DIR has none of is left out. `python benchmarks/train_weights.py OUT --data pack …` then trains from it.
+bytes). What DIR has none of is left out. `python tools/train_weights.py OUT --data pack …` then trains from it.
 """
 
 import argparse

@@ -1,8 +1,10 @@
 """Draws the README's picture: hold-out photographs, what the shipped networks make of them, and the truth.
 
-python benchmarks/picture.py            # writes notebooks/images/results.png
+python tools/picture.py            # writes notebooks/images/results.png
 """
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from derainlib import load, metrics
@@ -17,8 +19,10 @@ ROWS = (("light", 1), ("heavy", 2))
 WINDOW = (slice(None), slice(None), slice(40, 280), slice(60, 380))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None):
     """Scores are of the whole photograph, the picture shows a window of it; each photograph takes two rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args(arguments)
     networks = {title: load(name) for name, title in series.NETWORKS.items() if name in weights.shipped()}
     shown, titles = [], []
     for kind, index in ROWS:
