@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None):
         records["rainy input"].append(scores(pair.rainy, pair.clean))
         for name, network in networks.items():
             records[name].append(scores(inference.clean(network, pair.rainy), pair.clean))
-        print(f"{i + 1}/{count}", {name: r[-1]["psnr_y-truncated"] for name, r in records.items()}, flush=True)
+        told = {name: evaluation.number("psnr", found[-1]["psnr_y-truncated"]) for name, found in records.items()}
+        print(f"{i + 1}/{count}", told, flush=True)
     results = {
         "dataset": "Rain100L, 100 test pairs",
         "precision": "fp32",

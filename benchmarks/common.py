@@ -30,7 +30,7 @@ PEAK_SHAPES = ((32, 32), (64, 128), (96, 128))
 
 ARGUMENTS = {
     "data": {"type": Path, "help": "folder of the research data (DERAIN_DATA)"},
-    "limit": {"type": int, "help": "take only the first LIMIT images of each set"},
+    "limit": {"type": int, "help": "take at most LIMIT images of each set"},
     "threads": {"type": int, "help": "of PyTorch; by default its own choice"},
     "device": {"choices": ("cpu", "cuda"), "help": "by default the GPU if there is one"},
     "rounds": {"type": int, "default": 7, "help": "how often each call is timed, after once to warm up (%(default)s)"},
