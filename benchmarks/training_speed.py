@@ -83,7 +83,7 @@ def synchronise():
 class Stopwatch:
     """Where the steps' time goes, read at the hooks of network, loss and optimiser; it waits for a GPU at each."""
 
-    def __init__(self, run: training._Run):
+    def __init__(self, run: training.Run):
         self.laps, self.last = defaultdict(list), 0.0
         optimizer = run.optimizer.optimizer
         self.hooks = [
@@ -211,7 +211,7 @@ def measure(name: str, options: argparse.Namespace) -> dict:
     sources, on_gpu = gather(rain_style=recipe.rain), options.device == "cuda"
     before = peak(PRECISIONS[recipe.precision], options)
     with tempfile.TemporaryDirectory() as folder:
-        run = training._Run(recipe, sources, Path(folder), options.workers, compiled=False, clock=time.monotonic)
+        run = training.Run(recipe, sources, Path(folder), workers=options.workers)
         run.start()
         ours, textbook = run.steps(recipe.steps), textbook_steps(recipe, sources, options.device)
         work = flops(ours)

@@ -7,7 +7,6 @@ import itertools
 import json
 import shutil
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
@@ -87,7 +86,7 @@ def test_the_textbook_step_is_the_same_step(benchmark, name, made, request, tmp_
         assert recipe.dry
         assert recipe.turned
     sources = script.gather(rain_style=recipe.rain)
-    run = script.training._Run(recipe, sources, tmp_path, 0, compiled=False, clock=time.monotonic)
+    run = script.training.Run(recipe, sources, tmp_path, workers=0)
     run.start()
     ours = [record["loss"] for record in itertools.islice(run.steps(2), 2)]
     plainly = list(itertools.islice(script.textbook_steps(recipe, sources, "cpu"), 2))
@@ -465,7 +464,7 @@ class TestTrainWeights:
             assert f"{part}: nothing of it may train in" in told
         assert (tmp_path / "out/lists/clean.txt").read_text().split() == [f"cc0/{k}.png" for k in range(1, 6)]
         words = script.command("menet", options, 1)
-        assert not {"--streaks-dir", "--data-dir"} & set(words)
+        assert not {"--streaks-dir", "--pairs-dir"} & set(words)
         assert 'rain="allround-drawn"' in words
         shutil.rmtree(data / "cc0")
         assert script.main([str(tmp_path / "out"), "--data", str(data), "--minutes", "1"]) == 2
