@@ -7,6 +7,7 @@ import itertools
 import json
 import shutil
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ def test_the_textbook_step_is_the_same_step(benchmark, name, made, request, tmp_
         assert recipe.dry
         assert recipe.turned
     sources = script.gather(rain_style=recipe.rain)
-    run = script.training.Run(recipe, sources, tmp_path, workers=0)
+    run = script.training.Run(recipe, sources, tmp_path, workers=0, clock=time.monotonic)
     run.start()
     ours = [record["loss"] for record in itertools.islice(run.steps(2), 2)]
     plainly = list(itertools.islice(script.textbook_steps(recipe, sources, "cpu"), 2))
@@ -464,7 +465,7 @@ class TestTrainWeights:
             assert f"{part}: nothing of it may train in" in told
         assert (tmp_path / "out/lists/clean.txt").read_text().split() == [f"cc0/{k}.png" for k in range(1, 6)]
         words = script.command("menet", options, 1)
-        assert not {"--streaks-dir", "--pairs-dir"} & set(words)
+        assert not {"--streaks-dir", "--data-dir"} & set(words)
         assert 'rain="allround-drawn"' in words
         shutil.rmtree(data / "cc0")
         assert script.main([str(tmp_path / "out"), "--data", str(data), "--minutes", "1"]) == 2

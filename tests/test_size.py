@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1] / "derainlib"
 
 CORE = ("models", "losses", "rain", "papers", "recipe", "training", "metrics", "inference", "layers")
-"""What derains and trains, files or folders; everything else can be skipped by a reader."""
+"""What derains and trains: folders, and files whose names begin so. A reader can skip everything else."""
 LIMIT = 5500
 """Lines of code."""
 
@@ -28,7 +28,7 @@ def code_lines(source: str) -> int:
 
 
 def test_the_core_is_small():
-    files = [path for part in CORE for path in (*ROOT.glob(f"{part}.py"), *ROOT.glob(f"{part}/**/*.py"))]
+    files = [path for part in CORE for path in (*ROOT.glob(f"{part}*.py"), *ROOT.glob(f"{part}/**/*.py"))]
     counts = {str(path.relative_to(ROOT)): code_lines(path.read_text(encoding="utf-8")) for path in files}
     assert all(any(name.startswith(part) for name in counts) for part in CORE)
     assert sum(counts.values()) <= LIMIT, counts

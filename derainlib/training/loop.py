@@ -125,7 +125,7 @@ def samples_of(recipe: Recipe, sources: Sources) -> Samples:
         DataError: the data do not fit, or the recipe's seed is the hold-out's.
     """
     return Samples(
-        sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed,
+        sources.clean, sources.pairs, patch=recipe.patch, style=recipe.rain, paired=recipe.paired, seed=recipe.seed,
         layers=sources.layers, turned=recipe.turned, dry=recipe.dry,
     )  # fmt: skip
 
@@ -220,8 +220,8 @@ class Run:
         """This process's portions of the batches up to step `last`."""
         process = self.accelerator
         schedule = Schedule(
-            len(self.samples), self.recipe.batch, self.progress.step, last, self.recipe.seed,
-            process.process_index, process.num_processes, self.recipe.accumulate,
+            len(self.samples), batch=self.recipe.batch, first=self.progress.step, last=last, seed=self.recipe.seed,
+            rank=process.process_index, world=process.num_processes, accumulate=self.recipe.accumulate,
         )  # fmt: skip
         on_gpu = process.device.type == "cuda"
         how = {"collate_fn": _as_it_is, "num_workers": self.workers, "pin_memory": on_gpu}

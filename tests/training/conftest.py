@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from derainlib import recipes, training
@@ -39,6 +40,16 @@ def streets(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def uninterrupted(folder, tmp_path_factory) -> training.Result:
     return training.train(tiny(), gather(folder), tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def descent(monkeypatch):
+    """Plain descent in Adam's place, w ← w − lr · g: the weights of two trainings are then as alike as their gradients.
+
+    Adam's first steps have the size of lr whatever the gradient's, its rounding included. They also have it whatever
+    the gradient is multiplied by, and would hide a sum in the place of a mean.
+    """
+    monkeypatch.setattr(torch.optim, "Adam", torch.optim.SGD)
 
 
 @pytest.fixture

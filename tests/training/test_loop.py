@@ -1,12 +1,13 @@
 """The loop: it learns, says what it does, and stops with a reason."""
 
+import inspect
 import json
 
 import numpy as np
 import pytest
 import torch
 
-from derainlib import losses, recipes, training
+from derainlib import losses, metrics, models, recipes, training
 from derainlib.data.synthetic import gather
 from derainlib.errors import DataError, RecipeError
 from derainlib.layers import Pair
@@ -43,8 +44,25 @@ def test_training_learns_and_keeps_the_best(folder, tmp_path):
     )
 
 
+def test_the_best_weights_are_not_the_latest(folder, tmp_path, monkeypatch):
+    scores = iter((30.0, 31.0, 29.0))
+    monkeypatch.setattr(metrics, "psnr", lambda *_: torch.tensor([next(scores)]))
+    image = torch.rand(1, 3, 24, 24)
+    result = training.train(tiny(validate_every=2), gather(folder), tmp_path, validation=[Pair(image, image)])
+    card = weights.card(result.best)
+    assert (card["steps"], card["validation_psnr_rgb"]) == (4, 31.0)
+
+
+def test_a_clipped_gradient_has_the_length_asked_for(folder, tmp_path, descent):
+    """Plain descent goes as far, times lr."""
+    recipe = tiny(steps=1, clip=0.01, lr=1.0)
+    found, start = parameters(training.train(recipe, gather(folder), tmp_path).last), initial(recipe)
+    moved = sum((value - start[name]).square().sum() for name, value in found.items()).sqrt()
+    assert moved.item() == pytest.approx(0.01, rel=0.01)
+
+
 @pytest.mark.parametrize("kind", ["fixed", "uncertainty"])
-def test_accumulated_portions_train_like_whole_batches(folder, tmp_path, kind):
+def test_accumulated_portions_train_like_whole_batches(folder, tmp_path, kind, descent):
     whole = training.train(balanced(kind), gather(folder), tmp_path / "a")
     portions = training.train(balanced(kind, accumulate=2), gather(folder), tmp_path / "b")
     assert [r["step"] for r in portions.history] == [r["step"] for r in whole.history]
@@ -87,10 +105,17 @@ WIDTHS = {"phpnet": 8, "phi": 8, "espnet": 8, "pspnet": 16}
 """Networks whose narrowest form has more than four channels."""
 
 
+def narrow(recipe: recipes.Recipe) -> dict:
+    """The options of a recipe's network, few channels wide where it can be told so."""
+    build, _ = (models.VARIANTS | models.SEGMENTERS)[recipe.model]
+    width = {"width": WIDTHS.get(recipe.name.partition("/")[0], 4)}
+    return recipe.options | (width if "width" in inspect.signature(build).parameters else {})
+
+
 @pytest.mark.filterwarnings("ignore:this loss judges by a segmenter")
 @pytest.mark.parametrize("name", recipes.list_recipes())
 def test_every_recipe_trains_at_its_tiny_scale(name, folder, tmp_path):
-    options = recipes.get(name, "tiny").options | {"width": WIDTHS.get(name.partition("/")[0], 4)}
+    options = narrow(recipes.get(name, "tiny"))
     result = training.train(recipes.get(name, "tiny", steps=1, batch=1, options=options), gather(folder), tmp_path)
     assert result.steps == 1
     assert np.isfinite(result.history[0]["loss"])
@@ -98,8 +123,6 @@ def test_every_recipe_trains_at_its_tiny_scale(name, folder, tmp_path):
 
 def test_a_frozen_segmenter_judges_and_stays_what_it_is(folder, tmp_path):
     """Labels of drawn streets, read by a segmenter from a file: its loss counts, and nothing of it is trained."""
-    from derainlib import models
-
     torch.manual_seed(0)
     weights.save(models.create("phi", width=8, k=2), tmp_path / "phi.safetensors", {})
     losses = (
