@@ -68,7 +68,7 @@ def recipe_of(name: str, options: argparse.Namespace) -> Recipe:
 class Laps:
     """Where the steps' time goes, read at the hooks of network, loss and optimiser; it waits for a GPU at each."""
 
-    def __init__(self, run: training._Run):
+    def __init__(self, run: training.Run):
         self.laps, self.last = defaultdict(list), 0.0
         optimizer = run.optimizer.optimizer
         self.hooks = [
@@ -134,7 +134,7 @@ def measure(name: str, options: argparse.Namespace) -> dict:
     peak = partial(common.peak, PRECISIONS[recipe.precision], options.device, batch, options.rounds, backward=True)
     before = peak()
     with tempfile.TemporaryDirectory() as folder:
-        run = training._Run(recipe, sources, Path(folder), options.workers, compiled=False, clock=time.monotonic)
+        run = training.Run(recipe, sources, Path(folder), workers=options.workers)
         run.start()
         ours, textbook = run.steps(recipe.steps), textbook_steps(recipe, sources, options.device)
         work = common.flops(lambda: next(ours))

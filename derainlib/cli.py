@@ -5,6 +5,9 @@ if nothing could be done. An existing file is replaced only with --overwrite.
 """
 
 import argparse
+import ast
+import functools
+import itertools
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +24,60 @@ class Command(NamedTuple):
     summary: str
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+
+
+# --- words that are the fields of a dataclass ---------------------------------------------------------------
+
+JOB, ORDER = ("training/job.py", "Job"), ("studies.py", "Order")
+"""Where a dataclass stands, and its name."""
+
+
+class Field(NamedTuple):
+    """A field of a dataclass as its source has it: the annotation, the default (if it is plain), and the sentence."""
+
+    kind: str
+    default: object
+    sentence: str
+
+
+@functools.cache
+def _fields(place: tuple[str, str]) -> dict[str, Field]:
+    """The fields of a dataclass by name. They are read, not imported: help must not wait for torch."""
+    file, name = place
+    module = ast.parse((Path(__file__).parent / file).read_text(encoding="utf-8"))
+    (body,) = (node.body for node in module.body if isinstance(node, ast.ClassDef) and node.name == name)
+    return {
+        field.target.id: Field(ast.unparse(field.annotation), _plain(field.value), sentence.value.value)
+        for field, sentence in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(sentence, ast.Expr)
+    }
+
+
+def _plain(value: ast.expr | None) -> object:
+    """The default that is written down; argparse.SUPPRESS leaves any other to the dataclass."""
+    try:
+        return ast.literal_eval(value)
+    except ValueError:
+        return argparse.SUPPRESS
+
+
+def _help(place: tuple[str, str], name: str) -> str:
+    """A field's sentence as help, with its default where that says something."""
+    _, default, sentence = _fields(place)[name]
+    text = " ".join(sentence.split()).replace("%", "%%").removesuffix(".")
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    return text[0].lower() + text[1:] + (f" ({shown})" if shown and shown != argparse.SUPPRESS else "")
+
+
+def _option(parser: argparse.ArgumentParser, place: tuple[str, str], name: str, old: str | None = None) -> None:
+    """The option that a field is, of its type and with its default; it goes by its old name too, which help hides."""
+    kind, default, _ = _fields(place)[name]
+    how = {"type": {"int": int, "float": float}.get(kind.removeprefix("tuple[").split(",")[0], str), "dest": name}
+    if kind.startswith("tuple"):
+        how["nargs"] = "+"
+    parser.add_argument(f"--{name.replace('_', '-')}", default=default, help=_help(place, name), **how)
+    if old:
+        parser.add_argument(old, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **how)
 
 
 # --- image, folder ------------------------------------------------------------------------------------------
@@ -163,13 +220,8 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _set_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--sets", nargs="+", default=["skimage-light", "skimage-heavy"],
-        help="sets of pairs to score on, by name or folder (%(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--data", default="", help="the folder that holds bsds500/ and rain100l/, for the sets that need it"
-    )
+    _option(parser, ORDER, "sets")
+    _option(parser, ORDER, "sets_dir", old="--data")
 
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
@@ -184,50 +236,34 @@ def _score(args: argparse.Namespace) -> int:
     from derainlib.models import weights
 
     networks = {name: weights.load(name) for name in args.models}
-    sets = {name: evaluation.dataset(name, args.data or None) for name in args.sets}
+    sets = {name: evaluation.dataset(name, args.sets_dir or None) for name in args.sets}
     show = sys.stderr.isatty()
     print(evaluation.table(evaluation.compare(networks, sets, args.scores, limit=args.limit, progress=show)))
     return 0
 
 
-_DATA = {
-    "data_dir": "folder of rainy/clean pairs",
-    "data_list": "text file that names the pairs to use",
-    "clean_dir": "folder of clean photographs; rain is made on the fly",
-    "clean_list": "text file that names the photographs to use",
-    "scenes_dir": "folder of labelled street scenes, as Cityscapes or CamVid lie; rain is made on the fly",
-    "streaks_dir": "folder of rain layers, streaks on black, for rain such as allround",
-    "streaks_list": "text file that names the layers to use",
-}
-"""The options that say what to train on: parameters of a training."""
+def _data() -> list[str]:
+    """The fields of a job that say what to train on."""
+    return [name for name in _fields(JOB) if name.endswith(("_dir", "_list")) and name != "out_dir"]
 
 
 def _training_arguments(parser: argparse.ArgumentParser) -> None:
     """What `train` and `study` share."""
-    parser.add_argument("--scale", default="quick", help="full (the paper's), quick (two cores) or tiny (%(default)s)")
-    for name, text in _DATA.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", default="", help=text)
-    parser.add_argument("--steps", type=int, default=0, help="optimiser steps (the recipe's)")
+    for name in ("scale", *_data(), "steps"):
+        _option(parser, JOB, name, old=f"--data-{name[6:]}" if name.startswith("pairs") else None)
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="FIELD=VALUE", dest="changes",
-        help="other fields of the recipe, values in JSON: batch=4 'options={\"stages\": 3}'",
+        help=_help(JOB, "changes") + """, values in JSON: batch=4 'options={"stages": 3}'""",
     )  # fmt: skip
 
 
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help="name of the recipe; an unknown one lists them all")
-    parser.add_argument("out_dir", help="the run's folder; a run in it goes on")
+    for name in ("recipe", "out_dir"):
+        parser.add_argument(name, help=_help(JOB, name))
     _training_arguments(parser)
-    parser.add_argument(
-        "--minutes", type=float, default=0.0,
-        help="time for the training in the place of --steps; where OUT_DIR's training is finished, these many more",
-    )  # fmt: skip
-    parser.add_argument("--start", default="", help="weights to start from, a shipped name or a .safetensors file")
-    parser.add_argument("--vgg", default="", help="file of VGG weights, for recipes with a perceptual loss")
-    parser.add_argument(
-        "--workers", type=int, default=-1, help="processes that make samples (the cores to spare beside a GPU)"
-    )
-    parser.add_argument("--compile", action="store_true", dest="compiled", help="compile the network, for a GPU")
+    for name in ("minutes", "start", "vgg", "workers"):
+        _option(parser, JOB, name)
+    parser.add_argument("--compile", action="store_true", dest="compiled", help=_help(JOB, "compiled"))
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -266,14 +302,11 @@ class _ListStudies(argparse.Action):
 
 def _study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action=_ListStudies, help="list the studies and their rows, and end")
-    parser.add_argument("studies", nargs="+", metavar="NAME", help="names of studies; rows they share are trained once")
-    parser.add_argument("out_dir", metavar="OUT", help="the folder of all trainings and reports; a study in it goes on")
+    parser.add_argument("studies", nargs="+", metavar="NAME", help=_help(ORDER, "studies"))
+    parser.add_argument("out_dir", metavar="OUT", help=_help(ORDER, "out_dir"))
     _training_arguments(parser)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="each row is trained for each (0 1)")
-    parser.add_argument("--rows", nargs="+", default=[], help="train only these rows, and the reference (all)")
-    parser.add_argument(
-        "--without", nargs="+", default=[], metavar="TERM", help="leave these terms out of every row's loss"
-    )
+    for name in ("seeds", "rows", "without"):
+        _option(parser, ORDER, name)
     _set_arguments(parser)
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, each on one core (%(default)s)")
 
@@ -281,14 +314,10 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
 def _study(args: argparse.Namespace) -> int:
     from derainlib import studies
 
-    words = vars(args)
-    order = studies.Order(
-        **{name: words[name] for name in ("out_dir", "scale", "steps")},
-        **{name: tuple(words[name]) for name in ("studies", "seeds", "rows", "without", "sets")},
-        changes=dict(map(_change, args.changes)),
-        data={name: words[name] for name in _DATA if words[name]},
-        sets_dir=args.data,
-    )
+    words = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(args).items()}
+    given = {name: words[name] for name in _fields(ORDER) if name in words}
+    data = {name: words[name] for name in _data() if words[name]}
+    order = studies.Order(**given | {"changes": dict(map(_change, args.changes)), "data": data})
     found = order.run(args.jobs, progress=True)
     print("\n\n".join(map(studies.table, found)))
     return 1 if any(report["failed"] for report in found) else 0

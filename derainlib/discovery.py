@@ -8,11 +8,12 @@ An installed package adds a network, a loss or a paper by an entry point with th
     sixth = "their_package.paper"
 """
 
+import functools
 import importlib
 import pkgutil
 import sys
 from collections.abc import Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from types import ModuleType
 
 
@@ -26,4 +27,10 @@ def modules(package: str, first: Sequence[str]) -> list[ModuleType]:
     names = [module.name for module in pkgutil.iter_modules(sys.modules[package].__path__)]
     ordered = [*first, *(name for name in names if name not in first)]
     own = [importlib.import_module(f"{package}.{name}") for name in ordered]
-    return own + [point.load() for point in entry_points(group=package)]
+    return own + [point.load() for point in _added().select(group=package)]
+
+
+@functools.cache
+def _added() -> EntryPoints:
+    """What the installed packages add: looking through all of them takes a third of the time that our modules do."""
+    return entry_points()

@@ -11,7 +11,7 @@ import inspect
 import json
 import math
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 import torch
@@ -88,6 +88,7 @@ class Recipe:
     """Name of the network, see `derainlib.list_models`."""
     options: dict = field(default_factory=dict)
     """Options of the network that differ from its variant's, for example {"stages": 3}."""
+    _: KW_ONLY
     start: str = ""
     """Weights to start from, a shipped name or a .safetensors file; empty for an untrained network. `get` takes the
     network's options from them where the recipe does not fix its own."""

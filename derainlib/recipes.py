@@ -51,11 +51,28 @@ def get(name: str, scale: str = "full", **changes) -> Recipe:
     """
     if name not in RECIPES:
         raise RecipeError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
+    recipe = RECIPES[name]
+    found = recipe.replace(**at_scale(recipe, scale) | changes)
+    return _as_started(found, _fixed(recipe, scale) | changes.get("options", {})) if found.start else found
+
+
+def at_scale(recipe: Recipe, scale: str) -> dict:
+    """The fields of a recipe that a scale changes: budget, the network's options, a segmenter's crops, wanted files.
+
+    Raises:
+        RecipeError: no such scale.
+    """
     if scale not in SCALES:
         raise RecipeError(f"scale must be one of {', '.join(SCALES)}; got {scale!r}")
-    recipe = RECIPES[name]
-    found = recipe.replace(**SCALES[scale] | _own(recipe, scale) | changes)
-    return _as_started(found, _fixed(recipe, scale) | changes.get("options", {})) if found.start else found
+    changes = SCALES[scale] | {"options": _fixed(recipe, scale)}
+    build, _ = (models.VARIANTS | models.SEGMENTERS)[recipe.model]
+    if scale in STAGES and "stages" in inspect.signature(build).parameters:
+        changes["options"] = {"stages": STAGES[scale]} | recipe.options
+    if scale == "quick" and recipe.criterion == "miou":
+        changes |= {"patch": 192, "paired": 0.0}
+    if scale == "tiny":
+        changes |= {"losses": tuple(map(_without_files, recipe.losses)), "start": ""}
+    return changes
 
 
 def _as_started(recipe: Recipe, fixed: dict) -> Recipe:
@@ -71,19 +88,6 @@ def _fixed(recipe: Recipe, scale: str) -> dict:
     if scale == "quick":  # what is clipped has no gradient; a short training wants it
         return {key: value for key, value in recipe.options.items() if key != "clip"}
     return recipe.options
-
-
-def _own(recipe: Recipe, scale: str) -> dict:
-    """What a scale changes for this recipe only: a network's options, a segmenter's crops, files that are wanted."""
-    changes = {"options": _fixed(recipe, scale)}
-    build, _ = (models.VARIANTS | models.SEGMENTERS)[recipe.model]
-    if scale in STAGES and "stages" in inspect.signature(build).parameters:
-        changes["options"] = {"stages": STAGES[scale]} | recipe.options
-    if scale == "quick" and recipe.criterion == "miou":
-        changes |= {"patch": 192, "paired": 0.0}
-    if scale == "tiny":
-        changes |= {"losses": tuple(map(_without_files, recipe.losses)), "start": ""}
-    return changes
 
 
 def _without_files(loss: Loss) -> Loss:

@@ -18,7 +18,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from derainlib.errors import DerainError, RecipeError
 from derainlib.evaluation import Scores
 from derainlib.losses import TERMS
 from derainlib.papers.table import QUALITY, Row, Table
-from derainlib.recipe import check_type
+from derainlib.recipe import Recipe, check_type
 from derainlib.training import Job
 from derainlib.workshop import FINAL, LAST_STAGE, Outcome, Trial, dataset, identity, work_through
 
@@ -57,11 +57,12 @@ class Order:
     """Studies at one equal budget, asked for by names; what is shared by all rows stands here."""
 
     studies: tuple[str, ...]
-    """Names of the studies, see `STUDIES`."""
+    """Names of studies; rows that they share are trained once."""
     out_dir: str
-    """Folder of the trainings and reports; what it holds already is used."""
+    """Folder of all trainings and reports; what it holds already is used, and a study in it goes on."""
+    _: KW_ONLY
     scale: str = "quick"
-    """"full", "quick" or "tiny"."""
+    """full (the paper's values), quick (two cores, hours) or tiny (seconds)."""
     steps: int = 0
     """Optimiser steps of every training; 0 leaves the scale's."""
     seeds: tuple[int, ...] = (0, 1)
@@ -73,9 +74,9 @@ class Order:
     rows: tuple[str, ...] = ()
     """Labels of the rows to train, the reference being one of them anyhow; empty for all."""
     data: dict = field(default_factory=dict)
-    """What to train on: `training.Job`'s data_dir, clean_dir … by name."""
+    """What to train on: `training.Job`'s pairs_dir, clean_dir … by name."""
     sets: tuple[str, ...] = ("skimage-light", "skimage-heavy")
-    """Sets to score on, see `derainlib.evaluation.dataset`."""
+    """Sets of pairs to score on, by the names that `derainlib.evaluation.dataset` knows, or by folder."""
     sets_dir: str = ""
     """The folder that holds bsds500/ and rain100l/, for the sets that need it."""
 
@@ -105,24 +106,22 @@ class Order:
         Raises:
             DerainError: a recipe or data that do not fit.
         """
-        changes = self._changes(row, seed)
-        job = Job.of(
-            self.data | {"recipe": row.recipe.name, "out_dir": self.out_dir, "scale": self.scale, "changes": changes}
-        )
-        recipe, sources = job.plan()
-        folder = Path(self.out_dir) / "runs" / identity(recipe, sources.note)
+        recipe = self._recipe(row, seed)
+        job = Job.of(self.data | {"recipe": recipe.name, "out_dir": self.out_dir})
+        folder = Path(self.out_dir) / "runs" / identity(recipe, job.sources(recipe.rain).note)
         return Trial(recipe, functools.partial(job.sources, recipe.rain), folder)
 
-    def _changes(self, row: Row, seed: int) -> dict:
-        """What becomes of the row's recipe at the scale: first what all rows share, then what is the row's own."""
-        scaled = recipes.get(row.recipe.name, self.scale)
-        own = {key: value for key, value in scaled.options.items() if key in row.recipe.options}
+    def _recipe(self, row: Row, seed: int) -> Recipe:
+        """The row's recipe at the scale: first what all rows share, then what is the row's own."""
+        scaled = recipes.at_scale(row.recipe, self.scale)["options"]
+        own = {key: value for key, value in scaled.items() if key in row.recipe.options}
         shared = self.changes | ({"steps": self.steps} if self.steps else {})
         check_type("options", shared.get("options", {}), dict)
-        options = scaled.options | shared.get("options", {}) | own | row.changes.get("options", {})
-        changed = scaled.replace(**shared | row.changes | {"options": options, "seed": seed})
-        losses = tuple(loss for loss in changed.losses if loss.term not in self.without)
-        return shared | row.changes | {"options": options, "seed": seed, "losses": losses}
+        options = scaled | shared.get("options", {}) | own | row.changes.get("options", {})
+        changes = shared | row.changes | {"options": options, "seed": seed}
+        found = recipes.get(row.recipe.name, self.scale, **changes)
+        losses = tuple(loss for loss in found.losses if loss.term not in self.without)
+        return found if losses == found.losses else found.replace(losses=losses)
 
     def run(self, jobs: int = 1, progress: bool = False) -> list[dict]:
         """Trains what is not trained, scores what is not scored, and writes a report for each study.

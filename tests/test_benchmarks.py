@@ -97,7 +97,7 @@ def test_the_textbook_step_is_the_same_step(benchmark, name, made, request, tmp_
         assert recipe.dry
         assert recipe.turned
     sources = script.gather(rain_style=recipe.rain)
-    run = script.training._Run(recipe, sources, tmp_path, 0, compiled=False, clock=time.monotonic)
+    run = script.training.Run(recipe, sources, tmp_path, workers=0, clock=time.monotonic)
     run.start()
     ours = [record["loss"] for record in itertools.islice(run.steps(2), 2)]
     plainly = list(itertools.islice(script.textbook_steps(recipe, sources, "cpu"), 2))

@@ -1,5 +1,6 @@
 """`derain …`: each command once, every mistake in one line, nothing half-written."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 import derainlib
-from derainlib import cli, images, models, studies
+from derainlib import cli, images, models, studies, training
 from derainlib.data import export, scenes
 from derainlib.inference import clean
 from derainlib.models import weights
@@ -253,16 +254,19 @@ class TestPublicFace:
             _ = derainlib.nosuch
 
     def test_importing_is_quick(self):
-        """Nothing heavy is loaded before it is used, and using the networks loads no notebook or plotting library."""
+        """Nothing heavy is loaded before it is used, nor by help; networks load no notebook or plotting library."""
         code = """
 import sys, derainlib
 heavy = {'torch', 'numpy', 'PIL', 'skimage', 'scipy', 'matplotlib', 'accelerate', 'ipywidgets', 'kornia', 'pandas'}
+print(sorted(heavy & set(sys.modules)))
+from derainlib import cli
+cli._parser().format_help()  # the words of Job and Order are read, not imported
 print(sorted(heavy & set(sys.modules)))
 derainlib.derain, derainlib.create, derainlib.load, derainlib.psnr, derainlib.add_rain
 print(sorted((heavy - {'torch', 'numpy', 'PIL'}) & set(sys.modules)))
 """
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert run.stdout.splitlines() == ["[]", "[]"]
+        assert run.stdout.splitlines() == ["[]", "[]", "[]"]
 
 
 class TestScore:
@@ -284,6 +288,54 @@ class TestScore:
     )
     def test_mistakes(self, capsys, words, reason):
         assert reason in fails(capsys, "score", *words)
+
+
+def parsed(monkeypatch, words: str) -> dict:
+    """What a command is given."""
+    seen = []
+    name, *rest = words.split()
+    monkeypatch.setitem(cli.COMMANDS, name, cli.COMMANDS[name]._replace(run=lambda args: seen.append(vars(args)) or 0))
+    assert cli.main([name, *rest]) == 0
+    return {key: value for key, value in seen[0].items() if key != "run"}
+
+
+class TestWordsOfFields:
+    """Sentences, types and defaults stand once, in the dataclass."""
+
+    @pytest.mark.parametrize("command", ["train", "study"])
+    def test_help_is_the_fields_sentences(self, command, capsys):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "--pairs-dir PAIRS_DIR folder of rainy/clean pairs" in shown
+        assert "full (the paper's values), quick (two cores, hours) or tiny (seconds) (quick)" in shown
+        assert "--data" not in shown  # an old name
+        if command == "study":
+            assert "each row is trained once for each. A seed decides" in shown
+            assert "(0 1)" in shown
+
+    def test_defaults_are_the_fields(self, monkeypatch):
+        words = parsed(monkeypatch, "train srn out")
+        assert training.Job.of(words | {"changes": {}}) == training.Job("srn", "out")
+        fields = {spec.name for spec in dataclasses.fields(training.Job)}
+        assert set(words) == fields - {"workers"}  # its default is no plain value: it is left to the job
+
+    def test_old_names(self, monkeypatch):
+        new = "--pairs-dir a --pairs-list b"
+        assert parsed(monkeypatch, "train srn out --data-dir a --data-list b") == parsed(
+            monkeypatch, f"train srn out {new}"
+        )
+        assert parsed(monkeypatch, "score brn --data here")["sets_dir"] == "here"
+
+    def test_types(self, monkeypatch):
+        words = parsed(monkeypatch, "study srn/table-1 out --steps 3 --seeds 4 5 --rows a --sets x y")
+        assert (words["steps"], words["seeds"], words["rows"], words["sets"]) == (3, [4, 5], ["a"], ["x", "y"])
+        assert parsed(monkeypatch, "train srn out --minutes 1.5 --workers 2 --compile")["minutes"] == 1.5
+
+    def test_every_field_of_an_order_can_be_said(self, monkeypatch):
+        words = parsed(monkeypatch, "study srn/table-1 out")
+        fields = {spec.name for spec in dataclasses.fields(studies.Order)}
+        assert fields - {"data"} <= set(words)
 
 
 class TestTrain:
@@ -317,7 +369,7 @@ class TestTrain:
             Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(
                 f"mine/{side}/a.png"
             )
-        words = "train srn run --start tiny.safetensors --data-dir mine --steps 1 --set patch=24"
+        words = "train srn run --start tiny.safetensors --pairs-dir mine --steps 1 --set patch=24"
         assert cli.main(words.split()) == 0
         assert weights.load("run/last.safetensors").options == {"stages": 1, "width": 6}
         card = weights.card("run/last.safetensors")
@@ -334,6 +386,7 @@ class TestTrain:
             (["srn", "run", "--scale", "huge"], "scale must be one of"),
             (["srn", "run", "--set", "batch"], "FIELD=VALUE"),
             (["srn", "run", "--set", "batch=many"], "batch must be int"),
+            (["srn", "run", "--pairs-dir", "missing"], "missing"),
             (["srn", "run", "--data-dir", "missing"], "missing"),
             (["srn", "run", "--steps", "5", "--minutes", "5"], "steps or minutes"),
             (["srn", "run", "--set", "minutes=5"], "minutes are given by themselves"),
@@ -342,7 +395,7 @@ class TestTrain:
             (["srn", "run", "--vgg", "vgg.safetensors"], "no term of its loss is perceptual"),
             (["brn", "run", "--start", "tiny.safetensors"], "holds weights of srn, not of brn"),
             (["srn", "run", "--start", "nosuch"], "no shipped weights are called 'nosuch'"),
-            (["srn", "run", "--data-dir", "."], "clean photographs alone are given as clean_dir"),
+            (["srn", "run", "--pairs-dir", "."], "clean photographs alone are given as clean_dir"),
             (["srn", "run", "--clean-list", "some.txt"], "give that folder too"),
         ],
     )
@@ -360,8 +413,9 @@ class TestStudy:
         assert seen == [
             (
                 studies.Order(
-                    ("dcdnet/table-3", "dcdnet/table-4"), "out", "tiny", 9, (3, 4), {"lr": 0.1}, ("perceptual",),
-                    ("ours",), {"clean_dir": "photos", "scenes_dir": "streets"}, ("rain100l",), "here",
+                    ("dcdnet/table-3", "dcdnet/table-4"), "out", scale="tiny", steps=9, seeds=(3, 4),
+                    changes={"lr": 0.1}, without=("perceptual",), rows=("ours",),
+                    data={"clean_dir": "photos", "scenes_dir": "streets"}, sets=("rain100l",), sets_dir="here",
                 ),
                 2,
             )
@@ -399,7 +453,7 @@ class TestStudy:
             (["dcdnet/table-9", "out"], "no study is called 'dcdnet/table-9'"),
             (["qsnet/table-5", "out", "--jobs", "0"], "jobs is 0"),
             (["qsnet/table-5", "out", "--set", "patch"], "FIELD=VALUE"),
-            (["qsnet/table-5", "out", "--data-dir", "missing"], "missing"),
+            (["qsnet/table-5", "out", "--pairs-dir", "missing"], "missing"),
         ],
     )
     def test_mistakes(self, capsys, words, reason):

@@ -35,7 +35,7 @@ class Sixth(nn.Module):
         self.shared = self.layers[2].weight
 
     def forward(self, rainy, keep=False):
-        rain = self.layers(rainy)
+        rain = self.layers(rainy.to(self.shared.dtype)).to(rainy.dtype)
         return Layers(rainy - rain, rain)
 
 
@@ -105,6 +105,7 @@ COMMANDS = {
     "score": ["score", "run/last.safetensors", "--sets", "pairs", "--scores", "psnr_rgb"],
     "whole": ["image", "pairs/rain/0.png", "whole.png", "--model", "run/last.safetensors", "--tile", "64"],
     "tiled": ["image", "pairs/rain/0.png", "tiled.png", "--model", "run/last.safetensors", "--tile", "20"],
+    "half": ["image", "pairs/rain/0.png", "half.png", "--model", "run/last.safetensors", "--dtype", "bf16"],
     # Two more processes, which must find it themselves.
     "study": ["study", "sixth/table-1", "study", "--scale", "tiny", "--clean-dir", "photographs", "--sets", "pairs",
               "--seeds", "0", "--jobs", "2"],
@@ -150,6 +151,11 @@ def test_it_is_tiled(folder, shown):
     whole, tiled = (np.asarray(Image.open(folder / f"{name}.png"), int) for name in ("whole", "tiled"))
     assert np.abs(whole - tiled).max() <= 1  # what is rounded to 8 bits may round the other way
     assert (whole != np.asarray(Image.open(folder / "pairs/rain/0.png"))).any()
+
+
+def test_it_runs_in_half_precision(folder, shown):
+    whole, half = (np.asarray(Image.open(folder / f"{name}.png"), int) for name in ("whole", "half"))
+    assert np.abs(whole - half).max() <= 4
 
 
 def test_it_is_studied(folder, shown):

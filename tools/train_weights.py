@@ -155,7 +155,7 @@ def start(name: str, options: argparse.Namespace) -> str | Path:
 
 def _data(how: Shipped, options: argparse.Namespace) -> list[str]:
     """The words that tell `derain train` what to train on: of the data, what the campaign's lists name."""
-    words, lists = [], {"clean": FREE} if how.free else {"clean": CLEAN, "streaks": STREAKS, "data": PAIRS}
+    words, lists = [], {"clean": FREE} if how.free else {"clean": CLEAN, "streaks": STREAKS, "pairs": PAIRS}
     for option, name in lists.items():
         if options.data and (listed := options.out / "lists" / name).stat().st_size:
             words += [f"--{option}-dir", options.data / LISTS[name][0], f"--{option}-list", listed]
@@ -188,7 +188,7 @@ def check_data(options: argparse.Namespace) -> None:
         DataError: there is such a network.
     """
     for name in options.networks:
-        if not {"--clean-dir", "--data-dir", "--scenes-dir"} & set(_data(NETWORKS[name], options)):
+        if not {"--clean-dir", "--pairs-dir", "--scenes-dir"} & set(_data(NETWORKS[name], options)):
             wanted = "cc0" if NETWORKS[name].free else "photographs or pairs"
             raise DataError(f"{options.data} has no {wanted} that may train {name}: add them, or choose --networks")
 

@@ -42,6 +42,7 @@ def conv(
     padding: tuple[int, int] = (0, 0),
     dilation: tuple[int, int] = (1, 1),
     groups: int = 1,
+    *,
     relu: bool = False,
     plus: Tensor | None = None,
 ) -> Tensor:

@@ -138,6 +138,7 @@ class DCDNet(nn.Module):
 
     def __init__(
         self,
+        *,
         stages: int = 12,
         width: int = 16,
         dilations: Sequence[int] = (1, 2, 4, 8),

@@ -54,7 +54,7 @@ def _conv3x3(inputs: int, outputs: int, dilation: int = 1, groups: int = 1) -> n
 
 def _run(layer: nn.Conv2d, x: Tensor, relu: bool = False, plus: Tensor | None = None) -> Tensor:
     """`layer` of x, the sum with `plus` and a ReLU."""
-    return conv(x, layer.weight, layer.bias, layer.padding, layer.dilation, layer.groups, relu, plus)
+    return conv(x, layer.weight, layer.bias, layer.padding, layer.dilation, layer.groups, relu=relu, plus=plus)
 
 
 def to_blocks(image: Tensor, stride: int) -> Tensor:
@@ -339,6 +339,7 @@ class PHPNet(nn.Module):
 
     def __init__(
         self,
+        *,
         width: int = 64,
         k: int = 4,
         block: str = "php",

@@ -79,7 +79,7 @@ class GroupConv(nn.Conv2d):
         if x.device.type == "cpu" and (self.kernel_size == (1, 1) or x.dtype == torch.bfloat16):
             return conv(x, self.expanded(), self.bias, self.padding, self.dilation, relu=relu, plus=plus)
         x = shuffle(x, self.shuffled)
-        return conv(x, self.weight, self.bias, self.padding, self.dilation, self.groups, relu, plus)
+        return conv(x, self.weight, self.bias, self.padding, self.dilation, self.groups, relu=relu, plus=plus)
 
     def plain(self, x: Tensor, relu: bool = False, plus: Tensor | None = None) -> Tensor:
         """The same in so many words: a shuffle, a convolution in groups, the sum, the ReLU."""
@@ -158,6 +158,7 @@ class QSNet(nn.Module):
 
     def __init__(
         self,
+        *,
         width: int = 48,
         units: int = 12,
         groups: int = 4,

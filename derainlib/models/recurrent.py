@@ -171,7 +171,7 @@ class Branch(nn.Module):
         width: feature channels.
     """
 
-    def __init__(self, images: int, blocks: int, cell: str, exchange: bool, sees_rainy: bool, width: int):
+    def __init__(self, images: int, blocks: int, cell: str, *, exchange: bool, sees_rainy: bool, width: int):
         super().__init__()
         self.sees_rainy = sees_rainy
         self.input = _conv3x3(3 * (images + sees_rainy), width)
@@ -248,6 +248,7 @@ class SRN(_Recurrent):
 
     def __init__(
         self,
+        *,
         stages: int = 6,
         blocks: int = 5,
         cell: str = "lstm",
@@ -305,6 +306,7 @@ class BRN(_Recurrent):
 
     def __init__(
         self,
+        *,
         stages: int = 6,
         rain_blocks: int = 3,
         background_blocks: int = 5,
@@ -316,8 +318,8 @@ class BRN(_Recurrent):
         if exchange not in EXCHANGES:
             raise DerainError(f"exchange must be one of {', '.join(EXCHANGES)}; got {exchange!r}")
         self.to_rain, self.to_background = EXCHANGES[exchange]
-        self.rain = Branch(1, rain_blocks, cell, self.to_rain, sees_rainy=True, width=width)
-        self.background = Branch(2, background_blocks, cell, self.to_background, sees_rainy=True, width=width)
+        self.rain = Branch(1, rain_blocks, cell, exchange=self.to_rain, sees_rainy=True, width=width)
+        self.background = Branch(2, background_blocks, cell, exchange=self.to_background, sees_rainy=True, width=width)
         self.reach, self.rain_reach = self.background.depth, self.rain.depth
 
     @property

@@ -40,9 +40,9 @@ TABLES = (
             *(Row(name) for name in ("DSC", "LP", "DDN", "JORDER", "RESCAN", "DID-MDN")),
             Row("ours", _OURS, on("network", measures=("parameters",))(17_305)),
         ),
-        "Rain100H (1,800 pairs to train, 200 to test), Rain1200 (12,000 and 1,200) and Rain1400 (13,600 and 1,400)",
-        _PROTOCOL, 12,
-        f"{_LOST}; the rows are the methods that it says it compares with, the parameters stand in a sentence",
+        data="Rain100H (1,800 pairs to train, 200 to test), Rain1200 (12,000 and 1,200), Rain1400 (13,600 and 1,400)",
+        protocol=_PROTOCOL, stages=12,
+        note=f"{_LOST}; the rows are the methods that it says it compares with, the parameters stand in a sentence",
     ),
     Table(
         "dcdnet/table-2", "DCDNet, Table 2: larger forms", "ours",
@@ -77,7 +77,7 @@ TABLES = (
             Row("no refinement", _NO_REFINEMENT, differences=_gain(-_REFINEMENT), note=_PERCENT),
             Row("ours", _OURS),
         ),
-        _DATA, _PROTOCOL, 12, _LOST,
+        data=_DATA, protocol=_PROTOCOL, stages=12, note=_LOST,
     ),
     Table(
         "dcdnet/table-4", "DCDNet, Table 4: coarse to fine", "ours",
@@ -91,7 +91,7 @@ TABLES = (
             Row("no refinement", _NO_REFINEMENT, differences=_gain(-_REFINEMENT), note=_PERCENT),
             Row("ours", _OURS),
         ),
-        _DATA, _PROTOCOL, note=_LOST,
+        data=_DATA, protocol=_PROTOCOL, note=_LOST,
     ),
     Table(
         "dcdnet/figure-10", "DCDNet, Fig. 10: the number of stages", "T = 12",
@@ -99,7 +99,7 @@ TABLES = (
             Row(f"T = {stages}", _dcdnet(f"dcdnet/T{stages}", f"Fig. 10, T = {stages}", stages=stages))
             for stages in range(1, 15)
         ),
-        _DATA,
+        data=_DATA,
         note="our text has no figures; it says that T = 12 is best, and that more stages are worse",
     ),
 )  # fmt: skip

@@ -95,7 +95,7 @@ TABLES = (
             Row("L_p L_e L_t, GB, CA", _GB, _ON_GB),
             Row("L_p L_e L_t, LB, CA", _LB, _ON_LB),
         ),
-        _DATA, _PROTOCOL,
+        data=_DATA, protocol=_PROTOCOL,
     ),
     Table(
         "menet/table-2", "MENET, Table II: its own rows, shallow and deep", "MENET-LB",
@@ -117,7 +117,7 @@ TABLES = (
             Row("JORDER-E", None, _both(37.3676, 0.9792, 27.7527, 0.8555)),
             Row("RESCAN", None, _both(35.5393, 0.9672, 28.2138, 0.8572)),
         ),
-        f"{_DATA}; the other networks trained again on the same pairs", _PROTOCOL,
+        data=f"{_DATA}; the other networks trained again on the same pairs", protocol=_PROTOCOL,
     ),
     Table(
         "menet/table-3", "MENET, Table III: running time", "",
@@ -145,7 +145,7 @@ TABLES = (
             ),
             Row("MSE + edge", _FIXED, _ON_FIXED, note="fixed weight 1e-2"),
         ),
-        _DATA, _PROTOCOL,
+        data=_DATA, protocol=_PROTOCOL,
     ),
 )  # fmt: skip
 

@@ -82,9 +82,9 @@ TABLES = (
             _compared("MSPFN", 0.308, 26.47, 0.8845, 23.18, 0.8415, 27.45, 0.9018, 28.14, 0.8732),
             _compared("ours", 0.008, 26.53, 0.8975, 23.29, 0.8521, 27.59, 0.9015, 27.95, 0.8825, recipe=_OURS),
         ),
-        f"{_DATA}, and the test sets of Rain800 (100 pictures), DIDMDN (1,200) and DDN (1,000). For Cityscapes the "
-        "other networks are tuned on the paper's training pictures",
-        f"{_PROTOCOL}; seconds a picture on an NVIDIA GTX 1080 Ti, of 512x512 where the text names a size",
+        data=f"{_DATA}, and the test sets of Rain800 (100 pictures), DIDMDN (1,200) and DDN (1,000). For Cityscapes "
+        "the other networks are tuned on the paper's training pictures",
+        protocol=f"{_PROTOCOL}; seconds a picture on an NVIDIA GTX 1080 Ti, of 512x512 where the text names a size",
     ),
     Table(
         "phpnet/table-2", "PHPNet, Table II: the rain to train on", "intensity",
@@ -97,8 +97,9 @@ TABLES = (
                 on("Rain800")(23.15, 0.8211), note="trained on RainCityscapes (Hu et al. 2019)"),
             Row("intensity", _OURS, on("Rain800")(23.29, 0.8521)),
         ),
-        "tested on Rain800's 100 test pictures; each row is trained on another set, for which our recipes have rain of "
-        "that kind", _PROTOCOL,
+        data="tested on Rain800's 100 test pictures; each row is trained on another set, for which our recipes have "
+        "rain of that kind",
+        protocol=_PROTOCOL,
     ),
     Table(
         "phpnet/table-3", "PHPNet, Table III: the terms of the loss", "L_acc",
@@ -109,7 +110,8 @@ TABLES = (
                 _read_streets(25.64, 0.8572, 0.671, 0.206)),
             Row("+ L_col + L_seg", _OURS, _read_streets(26.53, 0.8975, 0.701, 0.288)),
         ),
-        _DATA, f"{_PROTOCOL}, nor who reads the streets; the last row's accuracy and mIoU are ESPNet's of Table VI",
+        data=_DATA,
+        protocol=f"{_PROTOCOL}, nor who reads the streets; the last row's accuracy and mIoU are ESPNet's of Table VI",
     ),
     Table(
         "phpnet/table-4", "PHPNet, Table IV: the network, its targets and its rain", "ours",
@@ -159,7 +161,7 @@ TABLES = (
                 _streets(25.58, 0.8820)),
             Row("ours", _OURS, _streets(26.53, 0.8975)),
         ),
-        _DATA, _PROTOCOL,
+        data=_DATA, protocol=_PROTOCOL,
     ),
     Table(
         "phpnet/table-5", "PHPNet, Table V: ways to use semantics", "ours",
@@ -182,7 +184,7 @@ TABLES = (
                 _read_streets(24.32, 0.8336, 0.730, 0.301)),
             Row("ours", _OURS, _read_streets(26.53, 0.8975, 0.701, 0.288)),
         ),
-        _DATA, f"{_PROTOCOL}, nor who reads the streets",
+        data=_DATA, protocol=f"{_PROTOCOL}, nor who reads the streets",
     ),
     Table(
         "phpnet/table-6", "PHPNet, Table VI: what segmenters read in derained streets", "",
@@ -195,9 +197,9 @@ TABLES = (
             Row("UMRL", None, _readers(0.602, 0.203, 0.739, 0.346, 0.641, 0.262)),
             Row("ours", _OURS, _readers(0.701, 0.288, 0.869, 0.472, 0.726, 0.311)),
         ),
-        _DATA,
-        "overall pixel accuracy and mIoU of networks as they were trained before, and of an ESPNet tuned on each row's "
-        "own pictures",
+        data=_DATA,
+        protocol="overall pixel accuracy and mIoU of networks as they were trained before, and of an ESPNet tuned on "
+        "each row's own pictures",
     ),
 )  # fmt: skip
 

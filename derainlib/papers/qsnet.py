@@ -55,7 +55,7 @@ TABLES = (
             Row("SPANet", None, _sets(28.47, 0.858, 18.60, 0.623, 30.55, 0.908)),
             Row("ours", _OURS, _WHOLE),
         ),
-        _DATA,
+        data=_DATA,
         note="whether the other networks were trained on the same pairs is not said",
     ),
     Table(
@@ -82,7 +82,7 @@ TABLES = (
             Row("C5", None, _sets(30.69, 0.870, 22.66, 0.669, 31.16, 0.877)),
             Row("all scales", _OURS, _WHOLE),
         ),
-        _DATA,
+        data=_DATA,
         note="whether C1 … C5 are the five decoders of one network, or a network each, is not said",
     ),
     # V1 to V3 keep the auxiliary decoders, whose images the main decoder reads: Table 4 ablates losses, not layers.
@@ -103,7 +103,7 @@ TABLES = (
             ),
             Row("+ L_A", _qsnet("qsnet/V4", "Table 4, V4: L_C + L_Q + L_D + L_A", "CQDA"), _WHOLE),
         ),
-        _DATA,
+        data=_DATA,
     ),
     Table(
         "qsnet/table-5", "QSNet, Table 5: sharing of information", "with sharing",
@@ -111,7 +111,7 @@ TABLES = (
             Row("without sharing", _NO_SHARING, _sets(31.91, 0.897, 25.53, 0.799, 32.64, 0.907)),
             Row("with sharing", _OURS, _WHOLE),
         ),
-        _DATA,
+        data=_DATA,
     ),
 )  # fmt: skip
 

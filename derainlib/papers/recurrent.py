@@ -33,7 +33,7 @@ def _stages(name: str, model: str, batch: int) -> Table:
             Row(f"T = {t}", _ren(f"{name}/T{t}", f"Fig. 6, T = {t}", model, batch, options={"stages": t}))
             for t in range(1, 10)
         ),
-        _ABLATION, _PROTOCOL,
+        data=_ABLATION, protocol=_PROTOCOL,
         note="our text has no figures; it says that scores rise up to T = 6, and are lower or no better beyond",
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ TABLES = (
                 _heavy(29.12, 0.895),
             ),
         ),
-        _ABLATION, _PROTOCOL, 6,
+        data=_ABLATION, protocol=_PROTOCOL, stages=6,
     ),
     Table(
         "srn/table-2", "SRN, Table II: recurrent layer, input, and mapping", "SRN-LSTM",
@@ -74,7 +74,7 @@ TABLES = (
             Row("SRN-GRU", _ren("srn-gru", "Table II, SRN-GRU", "srn-gru", 18), _heavy(29.08, 0.896)),
             Row("SRN", _SRN, _heavy(29.46, 0.899)),
         ),
-        _ABLATION, _PROTOCOL, 6,
+        data=_ABLATION, protocol=_PROTOCOL, stages=6,
     ),
     Table(
         "brn/table-1", "BRN, Table I(b): the loss", "BRN-SSIM",
@@ -85,7 +85,7 @@ TABLES = (
             Row("BRN-RecSSIM", _ren("brn/RecSSIM", "Table I(b), BRN-RecSSIM", "brn", 12, losses=_REC_BRN),
                 _heavy(30.31, 0.908)),
         ),
-        _ABLATION, _PROTOCOL, 6,
+        data=_ABLATION, protocol=_PROTOCOL, stages=6,
     ),
     Table(
         "brn/table-3", "BRN, Table III: the exchange between the branches", "BRN",
@@ -95,7 +95,7 @@ TABLES = (
             Row("BRN r→x", _ren("brn-r2x", "Table III, BRN r→x", "brn-r2x", 12), _heavy(30.01, 0.908)),
             Row("BRN", _BRN, _heavy(30.47, 0.913)),
         ),
-        _ABLATION, _PROTOCOL, 6,
+        data=_ABLATION, protocol=_PROTOCOL, stages=6,
     ),
     Table(
         "brn/table-4", "BRN, Table IV: one or two branches, LSTM or GRU", "BRN",
@@ -105,7 +105,7 @@ TABLES = (
             Row("BRN-GRU", _ren("brn-gru", "Table IV, BRN-GRU", "brn-gru", 12), _sized(30.08, 0.908, 320_166)),
             Row("BRN", _BRN, _sized(30.47, 0.913, 375_526)),
         ),
-        _ABLATION, _PROTOCOL, 6,
+        data=_ABLATION, protocol=_PROTOCOL, stages=6,
     ),
     Table(
         "brn/table-5", "BRN, Table V: other methods", "",
@@ -121,9 +121,9 @@ TABLES = (
                 note="the authors' public weights reach the figures of Rain100L at T = 8, not at 6",
             ),
         ),
-        "heavy rain: Rain100H as in Tables I to IV; light rain: trained and tested on Rain100L, the same weights "
+        data="heavy rain: Rain100H as in Tables I to IV; light rain: trained and tested on Rain100L, the same weights "
         "tested on Rain12",
-        _PROTOCOL, 6,
+        protocol=_PROTOCOL, stages=6,
     ),
     Table(
         "brn/table-6", "BRN, Table VI: Rain1400", "",
@@ -132,7 +132,7 @@ TABLES = (
             Row("SIRR", None, on("Rain1400")(28.44, 0.889)),
             Row("BRN", _BRN, on("Rain1400")(32.75, 0.948)),
         ),
-        "Rain1400, 12,600 pairs to train and 1,400 to test", _PROTOCOL, 6,
+        data="Rain1400, 12,600 pairs to train and 1,400 to test", protocol=_PROTOCOL, stages=6,
     ),
     Table(
         "brn/table-7", "BRN, Table VII: Rain100H and Rain100L in their second form", "",
@@ -145,8 +145,8 @@ TABLES = (
             Row("JORDER-E", None, _new(29.21, 0.891, 39.13, 0.985)),
             Row("BRN", _BRN, _new(30.27, 0.917, 38.86, 0.985)),
         ),
-        "RainHeavy* and RainLight*, each 1,800 pairs to train and 200 to test; all networks trained again",
-        _PROTOCOL, 6,
+        data="RainHeavy* and RainLight*, each 1,800 pairs to train and 200 to test; all networks trained again",
+        protocol=_PROTOCOL, stages=6,
     ),
     Table(
         "brn/table-8", "BRN, Table VIII: real rain", "",
@@ -159,7 +159,8 @@ TABLES = (
             Row("JORDER-E", None, on("SPAData")(34.13, 0.934)),
             Row("BRN", _BRN, on("SPAData")(35.34, 0.945)),
         ),
-        "trained on RainLight*, tested on the 1,000 pairs of SPAData, made of videos of real rain", _PROTOCOL, 6,
+        data="trained on RainLight*, tested on the 1,000 pairs of SPAData, made of videos of real rain",
+        protocol=_PROTOCOL, stages=6,
     ),
     Table(
         "brn/table-9", "BRN, Table IX: running time", "",

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from derainlib.errors import RecipeError
 from derainlib.recipe import Recipe
@@ -47,6 +47,7 @@ class Row:
     """The set-up that it stands for; none for other people's networks, and where nothing is trained for it."""
     figures: Figures = field(default_factory=dict)
     """The paper's figures."""
+    _: KW_ONLY
     differences: Figures = field(default_factory=dict)
     """Differences to the table's reference row, where the paper's text gives them and the figures are lost."""
     changes: dict = field(default_factory=dict)
@@ -73,6 +74,7 @@ class Table:
     """Label of the row that all others are compared with; empty where the table is no study."""
     rows: tuple[Row, ...]
     """The rows, in the paper's order."""
+    _: KW_ONLY
     data: str = ""
     """What the networks were trained and tested on, as far as the paper says."""
     protocol: str = ""

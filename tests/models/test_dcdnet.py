@@ -1,6 +1,7 @@
 """DCDNet against the paper's equations, written out by hand in NumPy."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from derainlib.layers import Pair
 from derainlib.losses import MSE
 from derainlib.models import blocks, create, list_models, weights
 from derainlib.models.dcdnet import DenseFusion
+from tests.models.by_hand import convolution, drawn, seeded
+
+network = partial(seeded, "dcdnet")
 
 ABLATIONS = {
     "whole": {},
@@ -26,38 +30,7 @@ ABLATIONS = {
 """Table 3."""
 
 
-def network(seed: int = 0, **options) -> torch.nn.Module:
-    """A network with seeded weights, a little larger than usual so that every layer counts."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = create("dcdnet", **options)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.mul_(1.5)
-    return model
-
-
-def drawn(height: int = 18, width: int = 21, count: int = 1) -> torch.Tensor:
-    """A smooth pattern with streaks, the same on every machine, (count, 3, height, width) in [0, 1]."""
-    n, c, y, x = np.ogrid[:count, :3, :height, :width]
-    pattern = 0.4 + 0.3 * np.sin(0.31 * y + 0.17 * x + c + 2 * n) + 0.3 * ((3 * x + y + n) % 11 == 0)
-    return torch.from_numpy(pattern).float()
-
-
 # --- the reference: Eq. 2–5 on NumPy arrays (channels, H, W) in float64 -----------------------------------------------
-
-
-def conv(x, weight, bias=None, dilation=1):
-    """Every tap of the kernel by itself, zeros outside."""
-    side = weight.shape[-1]
-    reach = side // 2 * dilation
-    padded = np.pad(x, ((0, 0), (reach, reach), (reach, reach)))
-    total = np.zeros((len(weight), *x.shape[1:])) if bias is None else np.tile(bias[:, None, None], (1, *x.shape[1:]))
-    for row, column in np.ndindex(side, side):
-        top, left = row * dilation, column * dilation
-        seen = padded[:, top : top + x.shape[1], left : left + x.shape[2]]
-        total += np.einsum("oi,ihw->ohw", weight[:, :, row, column], seen)
-    return total
 
 
 def sigma(x):
@@ -69,7 +42,7 @@ def reference(model, rainy, dilations=(1, 2, 4, 8), inner=True, outer=True, refi
     p = {key: value.double().numpy() for key, value in model.state_dict().items()}
 
     def layer(name, x, dilation=1):
-        return conv(x, p[f"{name}.weight"], p.get(f"{name}.bias"), dilation)
+        return convolution(x, p[f"{name}.weight"], p.get(f"{name}.bias"), dilation)
 
     def fuse(name, maps, dense):
         """Conv1x1(Cat[newest, …, oldest])."""

@@ -10,6 +10,7 @@ from derainlib.errors import DerainError
 from derainlib.inference import clean, plan
 from derainlib.models import create, list_models, weights
 from derainlib.models.menet import VARIANTS, ChannelAttention, ConvNorm
+from tests.models.by_hand import array, convolution, relu
 
 NAMES = list(VARIANTS)
 COUNTS = {"menet": 815_680, "menet-shallow": 671_680, "menet-deep": 1_407_552}
@@ -43,35 +44,15 @@ def drawn(height=32, width=48, count=1, seed=1) -> torch.Tensor:
 # --- the reference: the header's equations on NumPy arrays (N, channels, H, W) in float64 ---------------------------
 
 
-def array(tensor) -> np.ndarray:
-    return tensor.detach().double().numpy()
-
-
-def conv(x, weight):
-    """Every tap of the kernel by itself, zeros outside."""
-    weight = array(weight)
-    side, (height, width) = weight.shape[-1], x.shape[2:]
-    padded = np.pad(x, ((0, 0), (0, 0), (side // 2, side // 2), (side // 2, side // 2)))
-    total = 0
-    for row, column in np.ndindex(side, side):
-        seen = padded[:, :, row : row + height, column : column + width]
-        total = total + np.einsum("oi,nihw->nohw", weight[:, :, row, column], seen)
-    return total
-
-
 def convnorm(x, layer):
     """W ∗ x, less the mean, over the deviation; of the batch in training, else as stored."""
-    y = conv(x, layer.conv.weight)
+    y = convolution(x, array(layer.conv.weight))
     mean, variance = array(layer.norm.running_mean), array(layer.norm.running_var)
     if layer.training:
         mean, variance = y.mean((0, 2, 3)), y.var((0, 2, 3))
     scale, shift = array(layer.norm.weight), array(layer.norm.bias)
     mean, variance, scale, shift = (v[:, None, None] for v in (mean, variance, scale, shift))
     return scale * (y - mean) / np.sqrt(variance + 1e-5) + shift
-
-
-def relu(x):
-    return np.where(x > 0, x, 0)
 
 
 def down(x):
@@ -111,7 +92,7 @@ def reference(model, rainy):
         y = x + convnorm(relu(convnorm(x, block.first)), block.second)
         kept[f"block_{i}"] = x = relu(y) if i < len(model.blocks) else y
     x = up(convnorm(net_2 + x, model.ascend))
-    change = up(conv(convnorm(net_1 + x, model.leave), model.output.weight))
+    change = up(convolution(convnorm(net_1 + x, model.leave), array(model.output.weight)))
     return (o + change)[:, :, :height, :width] / 255, kept
 
 

@@ -22,6 +22,8 @@ from derainlib.models.phpnet import (
     mean_pool,
     to_blocks,
 )
+from tests.models.by_hand import array, convolution, relu, seeded, sigmoid
+from tests.models.by_hand import noise as drawn
 
 NAMES = list(VARIANTS)
 OWN_FIRST = [name for name in NAMES if name != "phpnet-qsnet"]
@@ -30,50 +32,16 @@ BLOCKS = ["standard", "parallel", "hierarchical", "concatenation", "nonlocal", "
 
 
 def network(name="phpnet", seed=0, **options):
-    """A small network with seeded weights, larger than usual so that every layer counts."""
+    """A small network."""
     small = {} if name == "phpnet-qsnet" else {"width": 8, "k": 2}
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = create(name, **small | options)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.mul_(1.5)
-    return model
-
-
-def drawn(height=37, width=21, count=1, seed=1):
-    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
-
-
-def array(tensor):
-    return tensor.detach().double().numpy()
+    return seeded(name, seed, **small | options)
 
 
 # --- the reference: the equations on NumPy arrays (channels, H, W) in float64 ---------------------------------------
 
 
 def conv(x, layer):
-    """Every tap of the kernel by itself, zeros outside."""
-    weight, rate, groups = array(layer.weight), layer.dilation[0], layer.groups
-    side, height, width = weight.shape[-1], *x.shape[1:]
-    reach = side // 2 * rate
-    padded = np.pad(x, ((0, 0), (reach, reach), (reach, reach)))
-    total = np.tile(array(layer.bias)[:, None, None], (1, height, width))
-    for row, column in np.ndindex(side, side):
-        seen = padded[:, row * rate : row * rate + height, column * rate : column * rate + width]
-        if groups == 1:
-            total += np.einsum("oi,ihw->ohw", weight[:, :, row, column], seen)
-        else:
-            total += weight[:, 0, row, column, None, None] * seen
-    return total
-
-
-def relu(x):
-    return np.maximum(x, 0)
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
+    return convolution(x, array(layer.weight), array(layer.bias), layer.dilation[0], layer.groups)
 
 
 def selu(x):

@@ -1,5 +1,7 @@
 """QSNet: its convolutions against NumPy and the plain grouped form, what each part sees, and what the tiler reads."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,9 @@ from derainlib.errors import DerainError
 from derainlib.inference import clean, plan
 from derainlib.models import blocks, create
 from derainlib.models.qsnet import RATES, VARIANTS, AuxiliaryDecoder, GroupConv, ShuffleUnit, shuffle
+from tests.models.by_hand import convolution, noise
+
+drawn = partial(noise, count=2)
 
 NAMES = list(VARIANTS)
 
@@ -17,10 +22,6 @@ NAMES = list(VARIANTS)
 def network(name="qsnet", **options):
     torch.manual_seed(0)
     return create(name, **{"width": 16, "units": 3, "scale_width": 8} | options)
-
-
-def drawn(height=37, width=21, count=2, seed=1):
-    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
 def use_plain_form(monkeypatch):
@@ -39,20 +40,8 @@ def test_shuffle_deals_channels_like_cards():
 
 
 def numpy_group_convolution(x, weight, bias, groups, rate, shuffled):
-    """Loops over groups, taps and channels, zeros outside the image."""
-    channels, height, width = x.shape
-    x = np.concatenate([x[first :: channels // shuffled] for first in range(channels // shuffled)])
-    outputs, per_group, size, _ = weight.shape
-    reach = rate * (size // 2)
-    padded = np.pad(x, ((0, 0), (reach, reach), (reach, reach)))
-    result = np.empty((outputs, height, width))
-    for o in range(outputs):
-        first = o // (outputs // groups) * per_group
-        result[o] = bias[o]
-        for i, row, column in np.ndindex(per_group, size, size):
-            top, left = row * rate, column * rate
-            result[o] += weight[o, i, row, column] * padded[first + i, top : top + height, left : left + width]
-    return result
+    x = np.concatenate([x[first :: len(x) // shuffled] for first in range(len(x) // shuffled)])
+    return convolution(x, weight, bias, rate, groups)
 
 
 @pytest.mark.parametrize("form", ["forward", "plain"])

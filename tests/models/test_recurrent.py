@@ -5,12 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.lib.stride_tricks import sliding_window_view
 
 from derainlib.errors import DerainError
 from derainlib.models import blocks, create, list_models, recurrent
 from derainlib.models.recurrent import VARIANTS
 from derainlib.models.weights import convert
+from tests.models.by_hand import convolution, drawn, relu, seeded, sigmoid
 
 COUNTS = {
     "srn": 168_963,
@@ -29,38 +29,7 @@ COUNTS = {
 NAMES = list(COUNTS)
 
 
-def network(name: str, seed: int = 0, **options) -> torch.nn.Module:
-    """A network with seeded weights, a little larger than usual so that every gate moves."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = create(name, **options)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.mul_(1.5)
-    return model
-
-
-def drawn(height: int = 18, width: int = 21, count: int = 1) -> torch.Tensor:
-    """A smooth pattern with streaks, the same on every machine, (count, 3, height, width) in [0, 1]."""
-    n, c, y, x = np.ogrid[:count, :3, :height, :width]
-    pattern = 0.4 + 0.3 * np.sin(0.31 * y + 0.17 * x + c + 2 * n) + 0.3 * ((3 * x + y + n) % 11 == 0)
-    return torch.from_numpy(pattern).float()
-
-
 # --- the reference: Eq. 1–8 on NumPy arrays (channels, H, W) in float64 -----------------------------------------------
-
-
-def sigma(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def conv(x, weight, bias):
-    windows = sliding_window_view(np.pad(x, ((0, 0), (1, 1), (1, 1))), (3, 3), axis=(1, 2))
-    return np.einsum("ihwyx,oiyx->ohw", windows, weight, optimize=True) + bias[:, None, None]
-
-
-def relu(x):
-    return np.maximum(x, 0)
 
 
 class Reference:
@@ -71,7 +40,7 @@ class Reference:
 
     def layer(self, name, x, part=0, parts=1):
         weight, bias = (np.split(self.p[f"{name}.{kind}"], parts)[part] for kind in ("weight", "bias"))
-        return conv(x, weight, bias)
+        return convolution(x, weight, bias)
 
     def stage(self, images, others):
         z = relu(self.layer("input", np.concatenate(images)))
@@ -86,14 +55,14 @@ class Reference:
 
     def lstm(self, z, others):
         seen = np.concatenate([z, self.h, *others])
-        i, f, o = (sigma(self.layer("cell.gates", seen, gate, 4)) for gate in range(3))
+        i, f, o = (sigmoid(self.layer("cell.gates", seen, gate, 4)) for gate in range(3))
         g = np.tanh(self.layer("cell.gates", seen, 3, 4))
         self.c = f * self.c + i * g
         return o * np.tanh(self.c)
 
     def gru(self, z, others):
         seen = np.concatenate([z, self.h, *others])
-        update, reset = (sigma(self.layer("cell.gates", seen, gate, 2)) for gate in range(2))
+        update, reset = (sigmoid(self.layer("cell.gates", seen, gate, 2)) for gate in range(2))
         g = np.tanh(self.layer("cell.candidate", np.concatenate([z, reset * self.h, *others])))
         return (1 - update) * self.h + update * g
 
@@ -149,7 +118,7 @@ def test_parameter_counts(name):
 @pytest.mark.parametrize("size", [(16, 16), (17, 30)])
 def test_layers_have_the_shape_of_the_image(name, size):
     rainy = drawn(*size, count=2)
-    layers = network(name, stages=2, width=4)(rainy)
+    layers = seeded(name, stages=2, width=4)(rainy)
     assert layers.background.shape == layers.rain.shape == rainy.shape
     assert layers.background.dtype == torch.float32
     assert layers.stages == layers.rain_stages == ()
@@ -159,7 +128,7 @@ def test_layers_have_the_shape_of_the_image(name, size):
 @pytest.mark.parametrize("name", NAMES)
 def test_keep_returns_all_stages_and_hidden_states(name):
     rainy = drawn()
-    layers = network(name, stages=3, width=4)(rainy, keep=True)
+    layers = seeded(name, stages=3, width=4)(rainy, keep=True)
     assert len(layers.stages) == len(layers.rain_stages) == 3
     assert torch.equal(layers.stages[-1], layers.background)
     assert torch.equal(layers.rain_stages[-1], layers.rain)
@@ -204,7 +173,7 @@ def test_wrong_options_are_refused(name, options, complaint):
 @pytest.mark.parametrize("name", NAMES)
 def test_equations(name, stages, gradients):
     """Eq. 1–8, stage by stage, against arrays."""
-    model, rainy = network(name, stages=stages, width=6), drawn(count=2)
+    model, rainy = seeded(name, stages=stages, width=6), drawn(count=2)
     with torch.set_grad_enabled(gradients):
         layers = model(rainy, keep=True)
     for n in range(2):
@@ -216,7 +185,7 @@ def test_equations(name, stages, gradients):
 
 @pytest.mark.parametrize("name", ["srn", "brn"])
 def test_equations_at_full_width(name):
-    model, rainy = network(name, stages=3), drawn(24, 33)
+    model, rainy = seeded(name, stages=3), drawn(24, 33)
     with torch.no_grad():
         layers = model(rainy, keep=True)
     backgrounds, rains = reference(model, rainy[0])
@@ -235,26 +204,26 @@ def test_a_single_gate_by_hand():
         cell.gates.bias.copy_(torch.tensor([0.0, 0.0, 0.1, 0.0]))
     one = torch.ones(1, 1, 1, 1)
     h, c = cell(0.2 * one, None, 0.4 * one, -0.5 * one)
-    i, f, o, g = sigma(0.2 + 0.2), sigma(0.4), sigma(0.7), np.tanh(0.8)
+    i, f, o, g = sigmoid(0.2 + 0.2), sigmoid(0.4), sigmoid(0.7), np.tanh(0.8)
     assert c.item() == pytest.approx(f * -0.5 + i * g, abs=1e-6)
     assert h.item() == pytest.approx(o * np.tanh(f * -0.5 + i * g), abs=1e-6)
 
 
 def test_residual_form_is_the_direct_form_plus_the_rainy_image():
-    direct, residual = network("srn-direct", stages=1), network("srn", stages=1)
+    direct, residual = seeded("srn-direct", stages=1), seeded("srn", stages=1)
     residual.load_state_dict(direct.state_dict())
     rainy = drawn()
     torch.testing.assert_close(residual(rainy).background, direct(rainy).background + rainy)
 
 
 def test_later_stages_of_srn_x_do_not_see_the_rainy_image():
-    model = network("srn-x", stages=2, width=4)
+    model = seeded("srn-x", stages=2, width=4)
     with torch.no_grad():
         model.network.cell.gates.weight[:, 4:] = 0  # no memory of the first stage …
         model.network.cell.gates.bias[4:8] = -1e4  # … and forget gates that are shut
     rainy = drawn().requires_grad_()
     layers = model(rainy, keep=True)
-    again = network("srn-x", stages=1, width=4)
+    again = seeded("srn-x", stages=1, width=4)
     again.load_state_dict(model.state_dict())
     torch.testing.assert_close(layers.stages[1], again(layers.stages[0]).background)
 
@@ -271,7 +240,7 @@ def test_later_stages_of_srn_x_do_not_see_the_rainy_image():
 )
 def test_exchange_opens_and_blocks_the_path_between_branches(name, to_rain, to_background):
     """With the rain image held still, hidden states reach the other branch through the exchange alone."""
-    model = network(name, stages=2, width=4)
+    model = seeded(name, stages=2, width=4)
     with torch.no_grad():
         model.rain.output.weight.zero_()
         model.background.output.weight.zero_()
@@ -289,7 +258,7 @@ def test_exchange_opens_and_blocks_the_path_between_branches(name, to_rain, to_b
 
 @pytest.mark.parametrize("name", ["srn", "srn-gru", "brn", "brn-gru"])
 def test_gradients_are_right(name):
-    model = network(name, stages=2, width=2).double()
+    model = seeded(name, stages=2, width=2).double()
     rainy = drawn(5, 4).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: model(x).background, rainy)
 
@@ -304,7 +273,7 @@ def test_gradients_of_the_gates_whatever_is_read(first, read):
 
 
 def test_second_derivatives_are_refused():
-    model = network("srn", width=2, stages=1)
+    model = seeded("srn", width=2, stages=1)
     image = torch.rand(1, 3, 16, 16, requires_grad=True)
     (gradient,) = torch.autograd.grad(model(image).background.sum(), image, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
@@ -313,7 +282,7 @@ def test_second_derivatives_are_refused():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_learns(name):
-    model = network(name, stages=2)
+    model = seeded(name, stages=2)
     layers = model(drawn(), keep=True)
     sum(stage.square().mean() for stage in layers.stages + layers.rain_stages).backward()
     assert [key for key, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0] == []
@@ -338,7 +307,7 @@ def test_every_parameter_learns(name):
 )
 def test_halo_is_exactly_the_receptive_field(name, options, halo):
     """The middle row's gradient reaches rows at the distance of the halo, and none beyond."""
-    model = network(name, **options, width=8).double()
+    model = seeded(name, **options, width=8).double()
     assert model.halo == halo
     rainy = torch.rand(1, 3, 2 * halo + 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     rainy.requires_grad_()
@@ -364,7 +333,7 @@ def test_what_the_tiler_reads():
     keep=st.booleans(),
 )
 def test_strips_change_nothing(name, size, rows, count, keep):
-    model, rainy = network(name, stages=3, width=4), drawn(*size, count=count)
+    model, rainy = seeded(name, stages=3, width=4), drawn(*size, count=count)
     whole = model(rainy, keep=keep)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(blocks, "STRIP", 128 * rows * count * size[1] * 4)
@@ -379,7 +348,7 @@ def test_strips_change_nothing(name, size, rows, count, keep):
 
 def test_the_input_is_left_alone_and_repeats_agree(monkeypatch):
     monkeypatch.setattr(blocks, "STRIP", 128 * 8 * 21 * 4)
-    model, rainy = network("brn", stages=3, width=4), drawn()
+    model, rainy = seeded("brn", stages=3, width=4), drawn()
     kept = rainy.clone()
     with torch.no_grad():
         first, second = model(rainy).background, model(rainy).background
@@ -390,7 +359,7 @@ def test_the_input_is_left_alone_and_repeats_agree(monkeypatch):
 @pytest.mark.parametrize("name", NAMES)
 def test_bf16_stays_close(name):
     rainy = drawn(40, 40)
-    model = create(name) if name == "srn+" else network(name)
+    model = create(name) if name == "srn+" else seeded(name)
     with torch.no_grad():
         exact = model(rainy).background
         half = model.bfloat16()(rainy).background
@@ -400,7 +369,7 @@ def test_bf16_stays_close(name):
 
 
 def test_autocast_trains_in_bf16():
-    model = network("brn", stages=2, width=8)
+    model = seeded("brn", stages=2, width=8)
     with torch.autocast("cpu", torch.bfloat16):
         layers = model(drawn(), keep=True)
     torch.testing.assert_close(layers.background.float(), model(drawn()).background, atol=0.05, rtol=0)

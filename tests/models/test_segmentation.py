@@ -1,5 +1,7 @@
 """The segmenters: their units against NumPy, any size, what they see, and that they learn."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,9 @@ from derainlib.losses import GradientBalanced, Semantic
 from derainlib.metrics import Confusion
 from derainlib.models import weights
 from derainlib.models.segmentation import BINS, ESP, RATES, BasicBlock, PyramidPooling
+from tests.models.by_hand import convolution, noise
+
+drawn = partial(noise, count=2)
 
 SMALL = {"espnet": {"width": 16, "deep": 2}, "pspnet": {"width": 32, "blocks": 1}}
 NAMES = list(SMALL)
@@ -25,22 +30,7 @@ def network(name, **options):
     return create(name, **SMALL[name] | options).eval()
 
 
-def drawn(height=37, width=21, count=2, seed=1):
-    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
-
-
 # --- the parts ------------------------------------------------------------------------------------------------------
-
-
-def numpy_convolution(x, weight, rate):
-    """3x3, zeros outside: x (C, H, W), weight (K, C, 3, 3)."""
-    padded = np.pad(x, ((0, 0), (rate, rate), (rate, rate)))
-    height, width = x.shape[1:]
-    result = np.zeros((len(weight), height, width))
-    for row, column in np.ndindex(3, 3):
-        part = padded[:, row * rate : row * rate + height, column * rate : column * rate + width]
-        result += np.einsum("kc,chw->khw", weight[:, :, row, column], part)
-    return result
 
 
 def test_esp_unit_against_numpy():
@@ -52,7 +42,7 @@ def test_esp_unit_against_numpy():
     reduced = np.einsum("kc,chw->khw", unit.reduce.weight[:, :, 0, 0].detach().numpy(), x[0].numpy())
     assert len(reduced) == 2
     d1, d2, d4, d8 = (
-        numpy_convolution(reduced, conv.weight.detach().numpy(), rate)
+        convolution(reduced, conv.weight.detach().numpy(), rate=rate)
         for conv, rate in zip(unit.pyramid, (1, 2, 4, 8), strict=True)
     )
     merged = np.concatenate([d1, d2, d2 + d4, d2 + d4 + d8]) + x[0].numpy()
