@@ -19,3 +19,8 @@ class RecipeError(DerainError):
 
 class WeightsError(DerainError):
     """A weights file that is missing, damaged, or made for another network."""
+
+
+def one_line(error: Exception) -> str:
+    """What another library says, in one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
