@@ -420,6 +420,11 @@ def _steps(image: Tensor, dtype: np.dtype) -> np.ndarray:
     return np.ascontiguousarray(values.cpu().numpy().astype(dtype).transpose(1, 2, 0))
 
 
+def to_bytes(image: Tensor) -> Tensor:
+    """Values in [0, 1], of any shape, as uint8: rounded to the nearest of 255 steps."""
+    return image.mul(255).round_().to(torch.uint8)
+
+
 def _encode(values: np.ndarray, suffix: str) -> bytes:
     form, options = WRITABLE[suffix]
     file = io.BytesIO()

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from derainlib import images
-from derainlib.data.synthetic import HOLDOUT_SEEDS
+from derainlib.data.seeds import HOLDOUT_SEEDS
 from derainlib.errors import DataError
 from derainlib.layers import Pair
 from derainlib.rain import RainStyle, add_rain, generator
@@ -246,7 +246,7 @@ def render(kind: str, source: str, folder: str | Path | None = None) -> Holdout:
 def _rain(kind: Kind, clean: Tensor, epoch: int, index: int) -> tuple[Tensor, Tensor]:
     """Rainy and clean pixels, (3, H, W) uint8 each."""
     pair = add_rain(clean[None].double() / 255, kind.style, [generator(kind.seed, epoch, index)])
-    sides = _bytes(pair.rainy[0]), clean
+    sides = images.to_bytes(pair.rainy[0]), clean
     return tuple(side.rot90(1, (1, 2)) for side in sides) if kind.turned else sides
 
 
@@ -258,7 +258,7 @@ def _stored(source: str, folder: str | Path | None, name: str) -> Tensor:
     path = Path(folder) / inside / f"{name}.jpg"
     if not path.is_file():
         raise DataError(f"{path} is missing; the hold-out needs test photographs of {source} in {inside}")
-    return _bytes(images.read(path))
+    return images.to_bytes(images.read(path))
 
 
 def _skimage(name: str) -> Tensor:
@@ -269,7 +269,3 @@ def _skimage(name: str) -> Tensor:
     photo = photo[0] if isinstance(photo, tuple) else photo  # the left one of a stereo pair
     top, left, height, width = SKIMAGE[name]
     return torch.from_numpy(photo[top : top + height, left : left + width].copy()).permute(2, 0, 1)
-
-
-def _bytes(image: Tensor) -> Tensor:
-    return image.mul(255).round().to(torch.uint8)
