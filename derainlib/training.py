@@ -236,7 +236,7 @@ def samples_of(recipe: Recipe, sources: Sources) -> Samples:
         DataError: the data do not fit, or the recipe's seed is the hold-out's.
     """
     return Samples(
-        sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed,
+        sources.clean, sources.pairs, patch=recipe.patch, style=recipe.rain, paired=recipe.paired, seed=recipe.seed,
         layers=sources.layers, turned=recipe.turned, dry=recipe.dry,
     )  # fmt: skip
 
@@ -356,8 +356,8 @@ class _Run:
             return
         done, process = self.progress.step, self.accelerator
         schedule = Schedule(
-            len(self.samples), self.recipe.batch, done, last, self.recipe.seed,
-            process.process_index, process.num_processes, self.recipe.accumulate,
+            len(self.samples), batch=self.recipe.batch, first=done, last=last, seed=self.recipe.seed,
+            rank=process.process_index, world=process.num_processes, accumulate=self.recipe.accumulate,
         )  # fmt: skip
         loader = DataLoader(
             self.samples,
@@ -709,7 +709,7 @@ class Job:
         """
         try:
             return gather(
-                self.clean_dir, self.clean_list, data_dir=self.data_dir, data_list=self.data_list, rain_style=rain,
+                self.clean_dir, self.clean_list, pairs_dir=self.data_dir, pairs_list=self.data_list, rain_style=rain,
                 scenes_dir=self.scenes_dir, streaks_dir=self.streaks_dir, streaks_list=self.streaks_list,
             )  # fmt: skip
         except DataError as error:
