@@ -8,7 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "derainlib"
 
 ORDER = (
-    ("errors",), ("discovery",), ("files",), ("layers",), ("images",), ("streaks",), ("rain",), ("sparsity",),
+    ("errors",), ("discovery",), ("files",), ("layers",), ("image_formats",), ("images",),
+    ("rain_styles",), ("rain_presets", "streaks"), ("rain",), ("mixtures",), ("sparsity",),
     ("metrics",), ("data", "models", "losses"), ("inference", "recipe"), ("papers",), ("recipes",), ("evaluation",),
     ("seeing", "pace", "memory"), ("training",), ("workshop",), ("studies",), ("lab", "cli"), ("__main__",),
 )  # fmt: skip
