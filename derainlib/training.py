@@ -38,7 +38,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from derainlib import files, memory, metrics, recipes
-from derainlib.data import scenes, validation
+from derainlib.data import scenes
+from derainlib.data import validation as judging
 from derainlib.data.synthetic import Samples, Schedule, Sources, gather
 from derainlib.errors import DataError, RecipeError
 from derainlib.layers import Layers, Pair
@@ -755,15 +756,15 @@ class Job:
         if recipe.criterion == "miou":
             return sources, self._streets(recipe)
         if self.clean_dir or self.data_dir or self.scenes_dir:
-            left, held = validation.hold_back(sources, recipe.validation)
+            left, held = judging.hold_back(sources, recipe.validation)
             if len(held):
                 return left, held
-        return sources, validation.streets(recipe.validation)
+        return sources, judging.streets(recipe.validation)
 
     def _streets(self, recipe: Recipe) -> Sequence[Pair]:
         if self.scenes_dir and "val" in scenes.splits(self.scenes_dir):
             streets = scenes.read(self.scenes_dir, "val", scenes.CAMVID)
         else:
-            streets = scenes.drawn(range(validation.STREETS, validation.STREETS + recipe.validation))
+            streets = scenes.drawn(range(judging.STREETS, judging.STREETS + recipe.validation))
         apart = max(1, len(streets) // recipe.validation)  # neighbours in a video look alike
         return scenes.RainyScenes(streets[::apart][: recipe.validation], recipe.rain)

@@ -72,11 +72,6 @@ class PairFolder(Sequence[Pair]):
         """One name a pair: the rainy file's path in its folder, without the ending."""
         return [source.name for source in self.sources]
 
-    @property
-    def paths(self) -> list[tuple[Path, Path]]:
-        """The (rainy, clean) files; twice the same file where both halves lie side by side."""
-        return [(source.rainy, source.clean) for source in self.sources]
-
     def __len__(self) -> int:
         return len(self.sources)
 

@@ -27,12 +27,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from derainlib import images, rain
-from derainlib.data import layouts, pairs, samples, seeds
+from derainlib import images
+from derainlib.data import layouts, pairs, samples
+from derainlib.data.seeds import HOLDOUT_SEEDS
 from derainlib.errors import DataError
 from derainlib.layers import IGNORED, Pair
+from derainlib.rain import RainStyle, add_rain, generator
 
-SEED = seeds.HOLDOUT_SEEDS[500]
+SEED = HOLDOUT_SEEDS[500]
 """Seed of the rain on test scenes; no training draws with it."""
 SCALES = (0.75, 1.5)
 """How much smaller or larger training shows a scene."""
@@ -218,7 +220,7 @@ class RainyScenes(Sequence[Pair]):
         seed: of the rain.
     """
 
-    def __init__(self, scenes: Sequence[Scene], rain: "rain.RainStyle | str" = "streets", seed: int = SEED):
+    def __init__(self, scenes: Sequence[Scene], rain: RainStyle | str = "streets", seed: int = SEED):
         self.scenes, self.rain, self.seed = scenes, rain, seed
 
     @property
@@ -232,7 +234,7 @@ class RainyScenes(Sequence[Pair]):
     def __getitem__(self, index: int) -> Pair:
         place = range(len(self))[index]
         image, labels = self.scenes[place].read()
-        pair = rain.add_rain(image[None], self.rain, [rain.generator(self.seed, 0, place)])
+        pair = add_rain(image[None], self.rain, [generator(self.seed, 0, place)])
         return pair._replace(labels=labels[None])
 
 
