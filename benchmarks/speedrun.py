@@ -92,7 +92,7 @@ def sources_of(recipe: Recipe, data: Path, out: Path) -> Sources:
     """What may train: photographs and rain layers of the data's splits, and its pairs if the recipe takes any."""
     train_weights.write_lists(train_weights.parse([str(out), "--data", str(data), "--minutes", "1"]))
     clean, layers = out / "lists" / "clean.txt", out / "lists" / "streaks.txt"
-    pairs = {"data_dir": data / "rain800/training", "data_list": data / "splits/rain800_train.txt"}
+    pairs = {"pairs_dir": data / "rain800/training", "pairs_list": data / "splits/rain800_train.txt"}
     rain_layers = {"streaks_dir": data / "streaks", "streaks_list": layers}
     return gather(data, clean, **pairs if recipe.paired else {}, rain_style=recipe.rain, **rain_layers)
 

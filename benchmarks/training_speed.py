@@ -23,7 +23,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -103,10 +102,10 @@ def textbook_steps(recipe: Recipe, sources: Sources, device: str) -> Iterator[fl
     loss = recipe.build_loss(network).to(device)
     optimizer = torch.optim.Adam(network.parameters(), recipe.lr)
     samples = Samples(
-        sources.clean, sources.pairs, recipe.patch, recipe.rain, recipe.paired, recipe.seed,
+        sources.clean, sources.pairs, patch=recipe.patch, style=recipe.rain, paired=recipe.paired, seed=recipe.seed,
         layers=sources.layers, turned=recipe.turned, dry=recipe.dry,
     )  # fmt: skip
-    for keys in Schedule(len(samples), recipe.batch, 0, recipe.steps, recipe.seed):
+    for keys in Schedule(len(samples), batch=recipe.batch, first=0, last=recipe.steps, seed=recipe.seed):
         pair = samples.__getitems__(keys).to(device)
         optimizer.zero_grad()
         total, _ = loss(network(pair.rainy, keep=True), pair)

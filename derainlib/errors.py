@@ -19,3 +19,14 @@ class RecipeError(DerainError):
 
 class WeightsError(DerainError):
     """A weights file that is missing, damaged, or made for another network."""
+
+
+def require(condition: bool, message: str):
+    """Refuses, with a `DerainError`, what does not fulfil the condition."""
+    if not condition:
+        raise DerainError(message)
+
+
+def one_line(error: Exception) -> str:
+    """What another library says, in one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

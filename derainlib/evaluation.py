@@ -196,8 +196,8 @@ def compare(
         One `Scores` for each network and set, for `table` and `write_json`.
     """
     return [
-        score(model, pairs, scores, name=name, set_name=set_name, **options)
-        for set_name, pairs in datasets.items()
+        score(model, chosen, scores, name=name, set_name=set_name, **options)
+        for set_name, chosen in datasets.items()
         for name, model in models.items()
     ]
 

@@ -1,8 +1,14 @@
-"""Writing files so that a reader, or a process killed in the middle, never sees half of one."""
+"""Files that are never seen half written, and files of others, which are read without executing what they hold."""
 
 import os
 import tempfile
+import warnings
 from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from derainlib.errors import WeightsError, one_line
 
 
 def sync(path: str | Path):
@@ -37,6 +43,31 @@ def write_atomically(path: str | Path, data: bytes):
         Path(temporary).unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name, .safetensors or PyTorch's own kind; nothing in it is executed.
+
+    Raises:
+        WeightsError: no such file, or one that is damaged or holds something else.
+    """
+    if not path.is_file():
+        raise WeightsError(f"there is no weights file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            with warnings.catch_warnings(action="ignore"):  # of what it might not understand; the error says it better
+                state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a hostile or damaged file may raise anything; none of it was executed
+        raise WeightsError(
+            f"{path} is damaged or more than plain tensors; nothing in it was executed: {one_line(error)}"
+        ) from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} holds no weights of one network: it must map names to tensors")
+    return {str(key): value for key, value in state.items()}
 
 
 def _umask() -> int:

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from derainlib.errors import DerainError, ImageError
+from derainlib.layers import IGNORED
 
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
@@ -270,7 +271,7 @@ class Confusion:
         DerainError: no whole number of classes from 1, or an ignored label that is one of them.
     """
 
-    def __init__(self, classes: int, ignored: int = 255):
+    def __init__(self, classes: int, ignored: int = IGNORED):
         if type(classes) is not int or classes < 1:
             raise DerainError(f"classes is {classes!r}; give a whole number from 1")
         if 0 <= ignored < classes:

@@ -263,13 +263,13 @@ class Recipe:
         names = [f"{loss.term}_{loss.options['on']}" if "on" in loss.options else loss.term for loss in self.losses]
         names = [name if names.count(name) == 1 else f"{name}_{i}" for i, name in enumerate(names)]
         named = dict(zip(names, terms, strict=True))
-        weights = {name: loss.weight for name, loss in zip(names, self.losses, strict=True)}
+        weighed = {name: loss.weight for name, loss in zip(names, self.losses, strict=True)}
         if self.balance != "gradient":
-            return BALANCES[self.balance](named, weights)
+            return BALANCES[self.balance](named, weighed)
         shared = getattr(network, "shared", None)
         if shared is None:
             raise DerainError(f"balance 'gradient' needs {self.model} to name its shared layer (`shared`); it does not")
-        return GradientBalanced(named, weights, shared)
+        return GradientBalanced(named, weighed, shared)
 
     def judged_by(self, vgg: str) -> "Recipe":
         """The same recipe with the VGG weights of this file in its perceptual terms.

@@ -25,7 +25,20 @@ GROUPS = {
     "tests": ("tests",),
 }
 """Folders, by what the table calls them."""
-CORE = ("models", "losses", "rain", "papers", "recipe", "training", "metrics", "inference", "layers")
+CORE = (
+    "models",
+    "losses",
+    "rain",
+    "rain_styles",
+    "rain_presets",
+    "streaks",
+    "papers",
+    "recipe",
+    "training",
+    "metrics",
+    "inference",
+    "layers",
+)
 """The parts of the package, modules or folders, that one must read to know how it works."""
 BLOCK = 10
 """Lines from which a block that stands twice is one too many."""

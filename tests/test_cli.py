@@ -168,7 +168,7 @@ class TestConvert:
         assert cli.main([*words, "--overwrite"]) == 0
 
     def test_refuses(self, checkpoint, capsys):
-        assert "no checkpoint" in fails(capsys, "convert", "missing.pth", "ours.safetensors")
+        assert "no weights file" in fails(capsys, "convert", "missing.pth", "ours.safetensors")
         assert "brn" in fails(capsys, "convert", "authors.pth", "ours.safetensors", "--model", "brn")
         assert "nothing in it was executed" in fails(capsys, "convert", "rainy.png", "ours.safetensors")
         assert "safetensors" in fails(capsys, "convert", "authors.pth", "ours.bin", "--model", "srn")

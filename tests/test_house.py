@@ -8,13 +8,7 @@ CORE_LINES = 5500
 """Code lines of models, losses, rain, papers, recipe, training, metrics, inference and layers together."""
 FILE_LINES = 500
 """Lines of a file of the package, all of them counted."""
-LONGER = {
-    "derainlib/data/pairs.py": "to be split: layouts, checks and the reading of pairs are three trades",
-    "derainlib/images.py": "to be split: files in, files out, and the kinds of images that users hand over",
-    "derainlib/rain.py": "to be split: styles, renderers and mixes are three trades",
-    "derainlib/sparsity.py": "to be split: statistics of one image, fits, and the experiment over a folder",
-    "derainlib/training.py": "to be split: the loop, its data, and the job that the command line asks for",
-}
+LONGER = {}
 """Files that are longer, and why."""
 NOTEBOOK_LINES, NOTEBOOK_CELLS, NOTEBOOK_BYTES = 350, 45, 20_000_000
 """Code lines and code cells of a notebook, and the bytes of all together."""
@@ -27,9 +21,7 @@ TO_SPLIT = (
     "11_balancing_tasks",
 )
 """For the lab's issue to split."""
-MEANT = {
-    ("derainlib/data/holdout.py", "derainlib/rain.py"): "the hold-out's rain is written out: tuning must not reach it",
-}
+MEANT = {}
 """Files that share a block, and why it must stand twice."""
 
 

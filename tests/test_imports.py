@@ -8,7 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "derainlib"
 
 ORDER = (
-    ("errors",), ("discovery",), ("files",), ("layers",), ("images",), ("streaks",), ("rain",), ("sparsity",),
+    ("errors",), ("discovery",), ("files",), ("layers",), ("image_formats",), ("images",),
+    ("rain_styles",), ("rain_presets", "streaks"), ("rain",), ("mixtures",), ("sparsity",),
     ("metrics",), ("data", "models", "losses"), ("inference", "recipe"), ("papers",), ("recipes",), ("evaluation",),
     ("seeing", "pace", "memory"), ("training",), ("workshop",), ("studies",), ("lab", "cli"), ("__main__",),
 )  # fmt: skip
@@ -63,3 +64,69 @@ def test_nothing_imports_what_stands_above_it(path):
 )
 def test_wrong_ways_are_seen(own, line, expected):
     assert wrong(own, imported(line)) == expected
+
+
+FUNCTIONS = (ast.FunctionDef, ast.Lambda)
+
+
+def bound(node: ast.AST) -> str | None:
+    """The name that a node binds in its scope, if any."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+            return name
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.ExceptHandler(name=name):
+            return name
+    return None
+
+
+def imported_modules(scope: ast.AST) -> set[str]:
+    """Modules that a scope itself imports, by the names it has for them: ours, and what other packages are known by."""
+    found, inside = set(), list(ast.iter_child_nodes(scope))
+    for node in inside:
+        if isinstance(node, ast.Import):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            home = ROOT.parent.joinpath(*node.module.split("."))
+            names = {alias.name: alias.asname or alias.name for alias in node.names}
+            found |= {own for name, own in names.items() if (home / name).is_dir() or (home / f"{name}.py").is_file()}
+        elif not isinstance(node, FUNCTIONS):
+            inside += ast.iter_child_nodes(node)
+    return found
+
+
+def hidden(source: str) -> list[str]:
+    """Where a name hides a module that the file imports; fields and methods are reached by a dot and hide nothing."""
+    nodes = list(ast.walk(ast.parse(source)))
+    bodies = [statement for node in nodes if isinstance(node, ast.ClassDef) for statement in node.body]
+    fields = {id(part) for statement in bodies for part in (statement, getattr(statement, "target", None))}
+    return sorted(
+        f"line {node.lineno}: {bound(node)}"
+        for scope in nodes
+        if isinstance(scope, (ast.Module, *FUNCTIONS))
+        for modules in [imported_modules(scope)]
+        for node in ast.walk(scope)
+        if bound(node) in modules and id(node) not in fields
+    )
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_name_hides_a_module(path):
+    assert hidden(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from derainlib import rain\ndef f(rain): pass", ["line 2: rain"]),
+        ("from derainlib.models import weights as w\nfor w in (1, 2): pass", ["line 2: w"]),
+        (
+            "import torch.nn\ndef f():\n    def torch(): pass\n    return [torch for torch in ()]",
+            ["line 3: torch", "line 4: torch"],
+        ),
+        ("from derainlib.data import pairs\nclass A:\n    pairs: int = 0\n    def f(self): self.pairs = 1", []),
+        ("def f():\n    from derainlib import rain\ndef g(rain): pass", []),
+        ("from derainlib.rain import street\ndef f(street): pass", []),
+    ],
+)
+def test_hidden_modules_are_seen(source, expected):
+    assert hidden(source) == expected

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from derainlib import rain, streaks
+from derainlib import rain, rain_presets, rain_styles, streaks
 from derainlib.errors import DerainError
 from derainlib.rain import (
     DIRECTIONS,
@@ -188,7 +188,7 @@ class TestDraws:
         assert (a - b).abs().mean() > 1e-3
 
     def test_mix_takes_presets_in_their_shares(self):
-        picked = [rain._resolve("mixed", generator(0, 0, i)) for i in range(2000)]
+        picked = [rain_presets.resolve("mixed", generator(0, 0, i)) for i in range(2000)]
         for name, share in MIXES["mixed"]:
             assert picked.count(PRESETS[name]) / 2000 == pytest.approx(share, abs=0.04)
 
@@ -204,7 +204,7 @@ class TestStreaks:
         ours = draw(style, (height, width), [generator(4)], dtype=torch.float64)[0, 0].numpy()
         y, x = np.mgrid[:height, :width]
         expected = np.zeros((height, width))
-        for x0, y0, sin, cos, length, thick, bright, edge, taper in rain._streaks(
+        for x0, y0, sin, cos, length, thick, bright, edge, taper in streaks._scatter(
             style, (height, width), generator(4)
         ).T:
             along = (x - x0.item()) * sin.item() + (y - y0.item()) * cos.item()
@@ -242,7 +242,7 @@ class TestStreaks:
 
     def test_nearer_is_longer_wider_and_brighter(self):
         """The intensity and size prior: over the streaks of an image the three grow together."""
-        _, _, _, _, length, width, bright, _, _ = rain._streaks(PRESETS["light"], (400, 400), generator(0))
+        _, _, _, _, length, width, bright, _, _ = streaks._scatter(PRESETS["light"], (400, 400), generator(0))
         table = torch.corrcoef(torch.stack([length, width, bright]).log())
         assert table.min() > 0.5
 
@@ -329,7 +329,7 @@ class TestStreaks:
 
     def test_large_images_are_rendered_in_pieces(self, monkeypatch):
         whole = draw("heavy", (90, 120), generators(2))
-        monkeypatch.setattr(rain, "_ELEMENTS", 1000)
+        monkeypatch.setattr(streaks, "_ELEMENTS", 1000)
         torch.testing.assert_close(draw("heavy", (90, 120), generators(2)), whole)
 
 
@@ -397,14 +397,14 @@ class TestStreets:
     """PHPNet, Section III.D and Tables II and IV."""
 
     def picked(self, name, count=400):
-        return [rain._resolve(name, generator(0, 0, i)) for i in range(count)]
+        return [rain_presets.resolve(name, generator(0, 0, i)) for i in range(count)]
 
     @pytest.mark.parametrize("size", ["small", "medium", "large"])
     def test_directions_and_radii(self, size):
         style = street(size)
         assert {low for low, _ in style.angle} == {0, 15, -15, 30, -30, 40, -40}
         assert all(low == high for low, high in style.angle)
-        blur = rain._ranges(style.blur)
+        blur = rain_styles.ranges_of(style.blur)
         assert {low for low, _ in blur} == RADII[size]
         assert all(low == high for low, high in blur)
 
@@ -418,7 +418,7 @@ class TestStreets:
         ],
     )
     def test_mixes_have_their_radii_equally_often(self, mix, sizes):
-        drawn = [rain._pick(style.blur, generator(1, 0, i)) for i, style in enumerate(self.picked(mix, 3000))]
+        drawn = [rain_styles.pick(style.blur, generator(1, 0, i)) for i, style in enumerate(self.picked(mix, 3000))]
         expected = set().union(*(RADII[size] for size in sizes))
         assert set(drawn) == expected
         for radius in expected:

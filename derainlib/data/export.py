@@ -23,7 +23,7 @@ from torch import Tensor
 
 from derainlib import files, images, rain
 from derainlib.data import scenes
-from derainlib.data.synthetic import HOLDOUT_SEEDS
+from derainlib.data.seeds import check_seed
 from derainlib.errors import DataError
 from derainlib.layers import IGNORED
 
@@ -50,7 +50,7 @@ def write(
         folder: the scenes, with CamVid's classes.
         target: the folder to make. A `train` and a `val` side by side are found as splits.
         rain_style: preset, mix or style, see `derainlib.rain`.
-        seed: of the rain; another one for each split, and none of `HOLDOUT_SEEDS`.
+        seed: of the rain; another one for each split, and none of `seeds.HOLDOUT_SEEDS`.
         copies: how often each scene is written, each time in other rain; its name then ends in -1, -2 …
         clean: what takes the rain off an image (1, 3, H, W) in [0, 1], for example
             `functools.partial(inference.clean, network)`; None leaves it.
@@ -94,8 +94,7 @@ def _check(folder: scenes.SceneFolder, target: Path, seed: int, copies: int):
         raise DataError(f"the labels are {folder.classes.title}'s; read the folder with classes=scenes.CAMVID")
     if copies < 1:
         raise DataError(f"copies is {copies}; write each scene at least once")
-    if seed in HOLDOUT_SEEDS:
-        raise DataError(f"seed {seed} belongs to the hold-out; choose one outside {HOLDOUT_SEEDS}")
+    check_seed(seed)
 
 
 def _png(labels: Tensor) -> bytes:

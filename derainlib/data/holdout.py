@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from derainlib import images
-from derainlib.data.synthetic import HOLDOUT_SEEDS
+from derainlib.data.seeds import HOLDOUT_SEEDS
 from derainlib.errors import DataError
 from derainlib.layers import Pair
 from derainlib.rain import RainStyle, add_rain, generator
@@ -44,84 +44,38 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "light": Kind(
         RainStyle(
-            method="drawn",
-            angle=(-35.0, 35.0),
-            directions=1,
-            spread=3.0,
-            density=(28.0, 76.0),
-            bundle=3,
-            length=(25.0, 75.0),
-            width=(1.7, 3.2),
-            brightness=(0.12, 0.33),
-            depth=0.25,
-            edge=(0.4, 1.0),
-            taper=(0.2, 1.0),
-            blur=(0.0, 0.0),
-            composition="additive",
+            method="drawn", angle=(-35.0, 35.0), directions=1, spread=3.0, density=(28.0, 76.0), bundle=3,
+            length=(25.0, 75.0), width=(1.7, 3.2), brightness=(0.12, 0.33), depth=0.25, edge=(0.4, 1.0),
+            taper=(0.2, 1.0), blur=(0.0, 0.0), composition="additive",
         ),
         seed=HOLDOUT_SEEDS[0],
     ),
     "heavy": Kind(
         RainStyle(
-            method="drawn",
-            angle=(-45.0, 45.0),
-            directions=1,
-            spread=2.0,
-            density=(50.0, 110.0),
-            bundle=1,
-            length=(60.0, 160.0),
-            width=(2.5, 5.5),
-            brightness=(0.24, 0.44),
-            depth=0.3,
-            edge=(0.0, 0.7),
-            taper=(0.0, 0.5),
-            blur=(0.0, 0.0),
-            composition="additive",
+            method="drawn", angle=(-45.0, 45.0), directions=1, spread=2.0, density=(50.0, 110.0), bundle=1,
+            length=(60.0, 160.0), width=(2.5, 5.5), brightness=(0.24, 0.44), depth=0.3, edge=(0.0, 0.7),
+            taper=(0.0, 0.5), blur=(0.0, 0.0), composition="additive",
         ),
         seed=HOLDOUT_SEEDS[1],
     ),
     "veil": Kind(
         RainStyle(
-            method="drawn",
-            angle=(-30.0, 30.0),
-            directions=1,
-            spread=3.0,
-            density=(60.0, 150.0),
-            bundle=2,
-            length=(40.0, 110.0),
-            width=(1.5, 4.0),
-            brightness=(0.2, 0.4),
-            depth=0.25,
-            edge=(0.4, 1.0),
-            taper=(0.3, 1.0),
-            blur=(0.0, 0.8),
-            composition="veil",
-            haze=(0.3, 1.2),
-            airlight=(0.55, 0.9),
+            method="drawn", angle=(-30.0, 30.0), directions=1, spread=3.0, density=(60.0, 150.0), bundle=2,
+            length=(40.0, 110.0), width=(1.5, 4.0), brightness=(0.2, 0.4), depth=0.25, edge=(0.4, 1.0),
+            taper=(0.3, 1.0), blur=(0.0, 0.8), composition="veil", haze=(0.3, 1.2), airlight=(0.55, 0.9),
         ),
         seed=HOLDOUT_SEEDS[2],
     ),
     "wide": Kind(
         RainStyle(
-            method="drawn",
-            angle=(-30.0, 30.0),
-            directions=1,
-            spread=4.0,
-            density=(6.0, 30.0),
-            bundle=1,
-            length=(40.0, 140.0),
-            width=(5.0, 14.0),
-            brightness=(0.12, 0.4),
-            depth=0.3,
-            edge=(0.8, 1.0),
-            taper=(0.6, 1.0),
-            blur=(1.0, 3.0),
-            composition="additive",
+            method="drawn", angle=(-30.0, 30.0), directions=1, spread=4.0, density=(6.0, 30.0), bundle=1,
+            length=(40.0, 140.0), width=(5.0, 14.0), brightness=(0.12, 0.4), depth=0.3, edge=(0.8, 1.0),
+            taper=(0.6, 1.0), blur=(1.0, 3.0), composition="additive",
         ),
         seed=HOLDOUT_SEEDS[3],
     ),
     "dry": Kind(RainStyle(density=(0.0, 0.0)), seed=HOLDOUT_SEEDS[4]),
-}
+}  # fmt: skip
 KINDS |= {f"side-{name}": replace(KINDS[name], turned=True) for name in ("light", "heavy")}
 
 # Of BSDS500's test part, and in none of: the training photographs, Rain800's training pairs, Rain100L.
@@ -246,7 +200,7 @@ def render(kind: str, source: str, folder: str | Path | None = None) -> Holdout:
 def _rain(kind: Kind, clean: Tensor, epoch: int, index: int) -> tuple[Tensor, Tensor]:
     """Rainy and clean pixels, (3, H, W) uint8 each."""
     pair = add_rain(clean[None].double() / 255, kind.style, [generator(kind.seed, epoch, index)])
-    sides = _bytes(pair.rainy[0]), clean
+    sides = images.to_bytes(pair.rainy[0]), clean
     return tuple(side.rot90(1, (1, 2)) for side in sides) if kind.turned else sides
 
 
@@ -258,7 +212,7 @@ def _stored(source: str, folder: str | Path | None, name: str) -> Tensor:
     path = Path(folder) / inside / f"{name}.jpg"
     if not path.is_file():
         raise DataError(f"{path} is missing; the hold-out needs test photographs of {source} in {inside}")
-    return _bytes(images.read(path))
+    return images.to_bytes(images.read(path))
 
 
 def _skimage(name: str) -> Tensor:
@@ -269,7 +223,3 @@ def _skimage(name: str) -> Tensor:
     photo = photo[0] if isinstance(photo, tuple) else photo  # the left one of a stereo pair
     top, left, height, width = SKIMAGE[name]
     return torch.from_numpy(photo[top : top + height, left : left + width].copy()).permute(2, 0, 1)
-
-
-def _bytes(image: Tensor) -> Tensor:
-    return image.mul(255).round().to(torch.uint8)

@@ -27,13 +27,15 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from derainlib import images, rain
-from derainlib.data import pairs, samples
+from derainlib import images
+from derainlib.data import layouts, pairs, samples
+from derainlib.data.seeds import HOLDOUT_SEEDS
 from derainlib.errors import DataError
 from derainlib.layers import IGNORED, Pair
+from derainlib.rain import RainStyle, add_rain, generator
 
-SEED = 10**9 + 500
-"""Seed of the rain on test scenes; no training draws with it (`synthetic.HOLDOUT_SEEDS`)."""
+SEED = HOLDOUT_SEEDS[500]
+"""Seed of the rain on test scenes; no training draws with it."""
 SCALES = (0.75, 1.5)
 """How much smaller or larger training shows a scene."""
 TURN = 10.0
@@ -218,7 +220,7 @@ class RainyScenes(Sequence[Pair]):
         seed: of the rain.
     """
 
-    def __init__(self, scenes: Sequence[Scene], rain: "rain.RainStyle | str" = "streets", seed: int = SEED):
+    def __init__(self, scenes: Sequence[Scene], rain: RainStyle | str = "streets", seed: int = SEED):
         self.scenes, self.rain, self.seed = scenes, rain, seed
 
     @property
@@ -232,11 +234,11 @@ class RainyScenes(Sequence[Pair]):
     def __getitem__(self, index: int) -> Pair:
         place = range(len(self))[index]
         image, labels = self.scenes[place].read()
-        pair = rain.add_rain(image[None], self.rain, [rain.generator(self.seed, 0, place)])
+        pair = add_rain(image[None], self.rain, [generator(self.seed, 0, place)])
         return pair._replace(labels=labels[None])
 
 
-# --- augmentation -----------------------------------------------------------------------------------------------
+# --- what training looks at -------------------------------------------------------------------------------------
 
 
 class View(NamedTuple):
@@ -252,7 +254,7 @@ class View(NamedTuple):
     mirrored: bool = False
 
 
-def draw_view(size: tuple[int, int], patch: int, generator: torch.Generator, varied: bool = True) -> View:
+def draw_view(size: tuple[int, int], patch: int, generator: torch.Generator) -> View:
     """A random view: place and mirroring; in every other draw also scale (`SCALES`) and angle (±`TURN`).
 
     The other half keeps the photograph's own pixels, since scaling and turning soften them. A window reaches over the
@@ -262,11 +264,10 @@ def draw_view(size: tuple[int, int], patch: int, generator: torch.Generator, var
         size: (H, W) of the scene, both at least `patch`.
         patch: side of the window in pixels.
         generator: where the draws come from.
-        varied: whether scale and angle vary at all.
     """
     vary, scale, turn, y, x, mirror = torch.rand(6, generator=generator, dtype=torch.float64).tolist()
     mirrored = mirror < 0.5
-    if not varied or vary < 0.5:
+    if vary < 0.5:
         top, left = (int(u * (side - patch + 1)) for u, side in zip((y, x), size, strict=True))
         return View(top + (patch - 1) / 2, left + (patch - 1) / 2, mirrored=mirrored)
     low, high = (log(s) for s in (max(SCALES[0], patch / min(size)), SCALES[1]))
@@ -278,7 +279,10 @@ def draw_view(size: tuple[int, int], patch: int, generator: torch.Generator, var
 
 def look(image: Tensor, view: View, patch: int) -> Tensor:
     """What a view shows of images, bilinear, mirrored at the borders: float (N, C, H, W) → (N, C, P, P)."""
-    return _sample(image, view, patch, "bilinear")
+    places = zip(_places(view, patch), image.shape[-2:], strict=True)
+    y, x = ((2 * at + 1) / side - 1 for at, side in places)
+    grid = torch.stack([x, y], -1).to(image).expand(len(image), -1, -1, -1)
+    return F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)
 
 
 def look_at_labels(labels: Tensor, view: View, patch: int) -> Tensor:
@@ -290,40 +294,12 @@ def look_at_labels(labels: Tensor, view: View, patch: int) -> Tensor:
     return found.masked_fill_(~inside, IGNORED)
 
 
-def augment(pair: Pair, patch: int, generator: torch.Generator) -> Pair:
-    """One random view of everything in a pair: scaled, turned, cropped and mirrored alike (PHPNet, Section III.D).
-
-    Args:
-        pair: images of at least `patch` pixels to each side.
-        patch: side of the result in pixels.
-        generator: where the draws come from, see `draw_view`.
-
-    Raises:
-        DataError: the images are smaller than the patch.
-    """
-    size = tuple(pair.clean.shape[-2:])
-    if min(size) < patch:
-        raise DataError(f"{size[1]}x{size[0]} pixels, smaller than the patch of {patch}; choose a smaller patch")
-    view = draw_view(size, patch, generator)
-    rainy, clean, streaks = (None if x is None else look(x, view, patch) for x in pair[:3])
-    location = None if pair.location is None else _sample(pair.location, view, patch, "nearest")
-    labels = None if pair.labels is None else look_at_labels(pair.labels, view, patch)
-    return Pair(rainy, clean, streaks, location, labels)
-
-
 def _places(view: View, patch: int) -> tuple[Tensor, Tensor]:
     """Row and column in the scene of each pixel of the window, (P, P) each."""
     at = (torch.arange(patch, dtype=torch.float64) - (patch - 1) / 2) / view.scale
     down, right = at[:, None], -at if view.mirrored else at
     c, s = cos(radians(view.angle)), sin(radians(view.angle))
     return view.y + down * c - right * s, view.x + down * s + right * c
-
-
-def _sample(image: Tensor, view: View, patch: int, mode: str) -> Tensor:
-    places = zip(_places(view, patch), image.shape[-2:], strict=True)
-    y, x = ((2 * at + 1) / side - 1 for at, side in places)
-    grid = torch.stack([x, y], -1).to(image).expand(len(image), -1, -1, -1)
-    return F.grid_sample(image, grid, mode, padding_mode="reflection", align_corners=False)
 
 
 # --- finding and reading ----------------------------------------------------------------------------------------
@@ -334,8 +310,8 @@ def _find_camvid(folder: Path) -> list[Scene]:
         return []
     labels = {path.stem: path for path in pairs.photographs(folder / "labels")}
     photographs = {path.stem: path for path in pairs.photographs(folder / "images")}
-    _refuse(sorted(photographs.keys() - labels.keys()), f"{folder}: no file in labels/ for")
-    _refuse(sorted(labels.keys() - photographs.keys()), f"{folder}: no file in images/ for")
+    _refuse(sorted(photographs.keys() - labels.keys()), folder, "no file in labels/ for")
+    _refuse(sorted(labels.keys() - photographs.keys()), folder, "no file in images/ for")
     return [Scene(stem, path, labels[stem], _CODES["camvid"]) for stem, path in photographs.items()]
 
 
@@ -353,19 +329,17 @@ def _find_cityscapes(folder: Path, split: str | None) -> list[Scene]:
             missing.append(stem)
         else:
             found.append(Scene(stem, path, labels, _CODES[code]))
-    _refuse(missing, f"{folder}: neither _gtFine_labelTrainIds.png nor _gtFine_labelIds.png in gtFine/ for")
+    _refuse(missing, folder, "neither _gtFine_labelTrainIds.png nor _gtFine_labelIds.png in gtFine/ for")
     return found
 
 
-def _refuse(offenders: list[str], problem: str):
-    if offenders:
-        more = f" and {len(offenders) - 3} more" if len(offenders) > 3 else ""
-        raise DataError(f"{problem} {', '.join(offenders[:3])}{more}; add the missing files or remove the others")
+def _refuse(offenders: list[str], folder: Path, problem: str):
+    layouts.refuse(offenders, folder, problem, "add the missing files or remove the others")
 
 
 def _check_sizes(found: list[Scene], folder: Path):
     for scene in found:
-        sizes = pairs.header_size(scene.image), pairs.header_size(scene.labels)
+        sizes = layouts.header_size(scene.image), layouts.header_size(scene.labels)
         if sizes[0] != sizes[1]:
             raise DataError(f"{folder}: {scene.name}: {_sizes(*sizes)}; replace one of the two")
 

@@ -17,8 +17,11 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from derainlib import images, rain, streaks
-from derainlib.data import pairs, scenes
+from derainlib.data import scenes
+from derainlib.data.pairs import photographs
+from derainlib.data.pairs import read as read_pairs
 from derainlib.data.scenes import Scene
+from derainlib.data.seeds import HOLDOUT_SEEDS, check_seed  # noqa: F401 (names of this module, too)
 from derainlib.errors import DataError
 from derainlib.layers import IGNORED, Pair
 from derainlib.streaks import Layer
@@ -26,8 +29,6 @@ from derainlib.streaks import Layer
 STREETS = range(16)
 TEXTURES = ("camera", "brick", "grass", "gravel")
 """Stand-ins for photographs: seeds of drawn streets, and grey pictures that come with scikit-image."""
-HOLDOUT_SEEDS = range(10**9, 10**9 + 1000)
-"""Seeds of the fixed hold-out (`derainlib.data.holdout`); no training may draw with them."""
 MEMORY = 2**31
 """Bytes of decoded images that a training keeps, over all of its workers: about 2,300 pairs of 481x321 pixels."""
 
@@ -52,8 +53,8 @@ def gather(
     clean_dir: str | Path | None = None,
     clean_list: str | Path | None = None,
     *,
-    data_dir: str | Path | None = None,
-    data_list: str | Path | None = None,
+    pairs_dir: str | Path | None = None,
+    pairs_list: str | Path | None = None,
     rain_style: str = "mixed",
     scenes_dir: str | Path | None = None,
     streaks_dir: str | Path | None = None,
@@ -67,8 +68,8 @@ def gather(
     Args:
         clean_dir: folder of clean photographs.
         clean_list: text file that names the photographs to use, one a line.
-        data_dir: folder of rainy/clean pairs, in any layout that `derainlib.data.pairs` reads.
-        data_list: text file that names the pairs to use, one a line.
+        pairs_dir: folder of rainy/clean pairs, in any layout that `derainlib.data.pairs` reads.
+        pairs_list: text file that names the pairs to use, one a line.
         rain_style: the rain that will be laid on the photographs; only named in the note.
         scenes_dir: folder of labelled scenes, in any layout that `derainlib.data.scenes` reads.
         streaks_dir: folder of rain layers, streaks on black, for rain of the method "layers".
@@ -79,7 +80,7 @@ def gather(
     """
     for given, folder, name in (
         (clean_list, clean_dir, "clean"),
-        (data_list, data_dir, "data"),
+        (pairs_list, pairs_dir, "pairs"),
         (streaks_list, streaks_dir, "streaks"),
     ):
         if given and not folder:
@@ -88,10 +89,10 @@ def gather(
         raise DataError(f"{rain_style} rain is laid on from files: give streaks_dir, a folder of rain layers")
     layers = rain_layers(streaks_dir, streaks_list) if streaks_dir else []
     notes = [_described(len(layers), "rain layers", streaks_dir, streaks_list)] if layers else []
-    if not clean_dir and not data_dir and not scenes_dir:
+    if not clean_dir and not pairs_dir and not scenes_dir:
         note = f"stand-ins: {len(STREETS)} drawn streets and scikit-image's {', '.join(TEXTURES)}, {rain_style} rain"
         return Sources(stand_ins(), (), "; ".join([note, *notes]), layers)
-    clean = pairs.photographs(clean_dir, clean_list) if clean_dir else []
+    clean = photographs(clean_dir, clean_list) if clean_dir else []
     if clean:
         notes.append(f"{_described(len(clean), 'clean photographs', clean_dir, clean_list)} with {rain_style} rain")
     if scenes_dir:
@@ -100,9 +101,9 @@ def gather(
         clean = [*clean, *labelled]
         where = f"{_described(len(labelled), 'labelled scenes', scenes_dir, split)}"
         notes.append(f"{where} with {rain_style} rain")
-    folder = pairs.read(data_dir, split=data_list) if data_dir else ()
+    folder = read_pairs(pairs_dir, split=pairs_list) if pairs_dir else ()
     if folder:
-        notes.append(_described(len(folder), "rainy/clean pairs", data_dir, data_list))
+        notes.append(_described(len(folder), "rainy/clean pairs", pairs_dir, pairs_list))
     return Sources(clean, folder, "; ".join(notes), layers)
 
 
@@ -121,7 +122,7 @@ def rain_layers(folder: str | Path, listed: str | Path | None = None) -> list[La
         DataError: no pictures, a name that is not there, or a picture that shows no streaks on black.
         ImageError: a file that cannot be read.
     """
-    return [streaks.layer(images.read(path), path) for path in pairs.photographs(folder, listed)]
+    return [streaks.layer(images.read(path), path) for path in photographs(folder, listed)]
 
 
 def stand_ins() -> list[Scene | Tensor]:
@@ -144,7 +145,8 @@ class Samples(Dataset):
     also scaled and turned before it rains (`scenes.draw_view`), unless they say otherwise. A share `turned` of all
     samples is turned when the rain has fallen, by 90, 180 or 270 degrees: people turn their cameras.
 
-    A batch has labels, (N, P, P) int64, if one of its samples has.
+    A batch has labels, (N, P, P) int64, if one of its samples has. If rain was laid on one of them, it has the rain as
+    drawn, and its location; for the rain of given pairs, which nobody drew, O − B as stored stands in.
 
     Args:
         clean, pairs: see `Sources`.
@@ -166,20 +168,19 @@ class Samples(Dataset):
         self,
         clean: Sequence[Path | Tensor | Scene] = (),
         pairs: Sequence[Pair] = (),
+        *,
         patch: int = 100,
         style: str = "mixed",
         paired: float = 0.25,
         seed: int = 0,
         memory: int = MEMORY,
-        *,
         layers: Sequence[Layer] = (),
         turned: float = 0.0,
         dry: float = 0.0,
     ):
         if not len(clean) and not len(pairs):
             raise DataError("no training data: give clean photographs, rainy/clean pairs, or both")
-        if seed in HOLDOUT_SEEDS:
-            raise DataError(f"seed {seed} belongs to the hold-out; train with a seed outside {HOLDOUT_SEEDS}")
+        check_seed(seed)
         self.clean, self.pairs = list(clean), pairs
         self.patch, self.style, self.seed = patch, style, seed
         self.paired, self.turned, self.dry, self.layers = paired if len(pairs) else 0.0, turned, dry, layers
@@ -198,10 +199,22 @@ class Samples(Dataset):
         crops = [self._crop(index, g) for (_, index), g in zip(keys, generators, strict=True)]
         rainy, clean = (torch.stack([c[side] for c in crops]).float().div_(255) for side in (0, 1))
         wet = [i for i, crop in enumerate(crops) if crop.rainy is crop.clean and not self._stays_dry(generators[i])]
-        if wet:
-            rainy[wet] = rain.add_rain(clean[wet], self.style, [generators[i] for i in wet], self.layers).rainy
-        pair = Pair(rainy, clean, labels=_together([crop.labels for crop in crops]))
+        pair = self._let_rain(Pair(rainy, clean), wet, generators)
+        pair = pair._replace(labels=_together([crop.labels for crop in crops]))
         return _turned(pair, [self._turns(g) for g in generators]) if self.turned else pair
+
+    def _let_rain(self, pair: Pair, wet: list[int], generators: Sequence[torch.Generator]) -> Pair:
+        """The batch with rain on the samples `wet`, and with what is known of all samples' rain."""
+        if not wet:
+            return pair
+        fallen = rain.add_rain(pair.clean[wet], self.style, [generators[i] for i in wet], self.layers)
+        if len(wet) == len(generators):
+            return fallen
+        pair.rainy[wet] = fallen.rainy
+        drawn = pair.rain
+        location = rain.location(drawn)
+        drawn[wet], location[wet] = fallen.drawn, fallen.location
+        return pair._replace(drawn=drawn, location=location)
 
     def _stays_dry(self, generator: torch.Generator) -> bool:
         return self.dry > 0 and torch.rand((), generator=generator).item() < self.dry
@@ -240,13 +253,13 @@ class Samples(Dataset):
         source = self.clean[index]
         if isinstance(source, Scene):
             image, labels = source.read()
-            return [self._check(_to_bytes(image), source.name), labels.to(torch.uint8)]
+            return [self._check(images.to_bytes(image), source.name), labels.to(torch.uint8)]
         image, name = (source, f"image {index}") if isinstance(source, Tensor) else (images.read(source), source)
-        return [self._check(_to_bytes(image), name)]
+        return [self._check(images.to_bytes(image), name)]
 
     def _read_pair(self, index: int) -> list[Tensor]:
         pair = self.pairs[index]
-        return [self._check(_to_bytes(side[0]), f"pair {index}") for side in (pair.rainy, pair.clean)]
+        return [self._check(images.to_bytes(side[0]), f"pair {index}") for side in (pair.rainy, pair.clean)]
 
     def _check(self, image: Tensor, name) -> Tensor:
         if min(image.shape[-2:]) < self.patch:
@@ -283,10 +296,6 @@ def _turned(pair: Pair, turns: Sequence[int]) -> Pair:
             for batch in pair
         )
     )
-
-
-def _to_bytes(image: Tensor) -> Tensor:
-    return image.mul(255).round_().to(torch.uint8)
 
 
 def _integer(below: int, generator: torch.Generator) -> int:
@@ -330,6 +339,7 @@ class Schedule(Sampler[list[Key]]):
     def __init__(
         self,
         samples: int,
+        *,
         batch: int,
         first: int,
         last: int,

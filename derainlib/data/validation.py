@@ -6,7 +6,6 @@ They say how a training goes. Nothing that networks are compared on later is amo
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
@@ -14,7 +13,8 @@ from derainlib import images, rain
 from derainlib.data import scenes
 from derainlib.data.holdout import KINDS, Holdout
 from derainlib.data.scenes import Scene
-from derainlib.data.synthetic import HOLDOUT_SEEDS, Sources
+from derainlib.data.seeds import HOLDOUT_SEEDS
+from derainlib.data.synthetic import Sources
 
 RAINS = ("light", "heavy")
 """Kinds of rain of `derainlib.data.holdout.KINDS`; each photograph is judged in all of them."""
@@ -65,11 +65,11 @@ def streets(count: int) -> Holdout:
 
 def in_the_rain(names: Sequence[str], photographs: Sequence[Tensor]) -> Holdout:
     """Each (3, H, W) uint8 photograph in each kind of rain, always the same."""
-    pairs = [
-        (_bytes(rain.add_rain(clean[None] / 255, KINDS[kind].style, [rain.generator(SEED, epoch, i)]).rainy[0]), clean)
-        for epoch, kind in enumerate(RAINS)
-        for i, clean in enumerate(photographs)
-    ]
+    pairs = []
+    for epoch, kind in enumerate(RAINS):
+        for i, clean in enumerate(photographs):
+            pair = rain.add_rain(clean[None] / 255, KINDS[kind].style, [rain.generator(SEED, epoch, i)])
+            pairs.append((images.to_bytes(pair.rainy[0]), clean))
     return Holdout([f"{name}, {kind} rain" for kind in RAINS for name in names], pairs)
 
 
@@ -92,8 +92,4 @@ def _window(image: Tensor) -> Tensor:
     for dim in (1, 2):
         length = min(image.shape[dim], LARGEST)
         image = image.narrow(dim, (image.shape[dim] - length) // 2, length)
-    return _bytes(image)
-
-
-def _bytes(image: Tensor) -> Tensor:
-    return image.mul(255).round().to(torch.uint8)
+    return images.to_bytes(image)

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from derainlib.errors import DerainError, WeightsError
+from derainlib import files
+from derainlib.errors import DerainError, WeightsError, one_line
 from derainlib.losses.term import Comparison
 
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -71,14 +72,14 @@ class Features(nn.Sequential):
         Raises:
             WeightsError: a missing, damaged or foreign file. Nothing in it is executed.
         """
-        state = {key.removeprefix("features."): value for key, value in _tensors(path).items()}
+        state = {key.removeprefix("features."): value for key, value in files.tensors(path).items()}
         missing = [f"features.{key}" for key in self.state_dict() if key not in state]
         if missing:
             raise WeightsError(f"{path} holds no such VGG: it lacks {missing[0]}")
         try:
             self.load_state_dict({key: state[key] for key in self.state_dict()})
         except RuntimeError as error:
-            raise WeightsError(f"{path} holds no such VGG: {_one_line(error)}") from None
+            raise WeightsError(f"{path} holds no such VGG: {one_line(error)}") from None
 
 
 class Perceptual(Comparison):
@@ -195,29 +196,3 @@ def _load(network: str, layer: str, weights: str) -> Features:
         )
     features.read(path)
     return features
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, without executing what a pickle may hold."""
-    if not path.is_file():
-        raise WeightsError(f"there is no weights file {path}")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            with warnings.catch_warnings(action="ignore"):  # of what it might not understand; the error says it better
-                state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a hostile or damaged file may raise anything; none of it was executed
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsError(
-            f"{path} is damaged or more than plain tensors; nothing in it was executed: {reason}"
-        ) from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} holds no weights: it must map names to tensors")
-    return state
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -33,6 +33,7 @@ from torch.utils.checkpoint import checkpoint
 from derainlib.errors import DerainError
 from derainlib.layers import Layers
 from derainlib.models.blocks import Strips, channels_last
+from derainlib.models.checks import check_sizes, check_switches
 
 SLOPE = 0.2
 
@@ -148,13 +149,11 @@ class DCDNet(nn.Module):
         checkpoint: bool = False,
     ):
         super().__init__()
-        _check_sizes(stages=stages, width=width)
+        check_sizes(stages=stages, width=width)
         if not isinstance(dilations, Sequence) or isinstance(dilations, str) or not dilations:
             raise DerainError(f"dilations must be a list such as [1, 2, 4, 8]; got {dilations!r}")
-        _check_sizes(**{f"dilation {i}": dilation for i, dilation in enumerate(dilations, 1)})
-        for name, value in {"inner": inner, "outer": outer, "refinement": refinement, "checkpoint": checkpoint}.items():
-            if type(value) is not bool:
-                raise DerainError(f"{name} must be True or False; got {value!r}")
+        check_sizes(**{f"dilation {i}": dilation for i, dilation in enumerate(dilations, 1)})
+        check_switches(inner=inner, outer=outer, refinement=refinement, checkpoint=checkpoint)
         self.stages, self.checkpoint = stages, checkpoint
         self.outer = DenseFusion(3, stages) if outer else Newest()
         self.stage = Stage(width, dilations, inner)
@@ -207,12 +206,6 @@ def _refinement(width: int) -> nn.Sequential:
         nn.LeakyReLU(SLOPE, inplace=True),
         nn.Conv2d(width, 3, 1, bias=False),
     )
-
-
-def _check_sizes(**sizes: int):
-    for name, value in sizes.items():
-        if type(value) is not int or value < 1:
-            raise DerainError(f"{name} must be a whole number from 1; got {value!r}")
 
 
 VARIANTS = {"dcdnet": (DCDNet, {})}

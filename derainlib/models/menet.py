@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from derainlib.errors import DerainError
 from derainlib.layers import Layers
 from derainlib.models.blocks import conv, frugal
+from derainlib.models.checks import check_sizes, check_switches
 
 LEVELS = 255.0
 """What white is inside the network."""
@@ -133,7 +134,10 @@ class MENET(nn.Module):
 
     def __init__(self, blocks: int = 8, attention: bool = True, width: int = 64, clip: bool = False):
         super().__init__()
-        _check(blocks, attention, width, clip)
+        check_sizes(blocks=blocks, width=width)
+        check_switches(attention=attention, clip=clip)
+        if width % 4:
+            raise DerainError(f"width must be a multiple of 4; got {width}")
         self.clip = clip
         self.enter = ConvNorm(12, width // 4)
         self.descend = ConvNorm(width, width)
@@ -225,17 +229,6 @@ def _filled(image: Tensor, stride: int) -> Tensor:
     """The image reflected at its right and lower border until its sides are multiples of the stride."""
     right, bottom = -image.shape[3] % stride, -image.shape[2] % stride
     return F.pad(image, (0, right, 0, bottom), mode="reflect") if right or bottom else image
-
-
-def _check(blocks: int, attention: bool, width: int, clip: bool):
-    for name, value in {"blocks": blocks, "width": width}.items():
-        if type(value) is not int or value < 1:
-            raise DerainError(f"{name} must be a whole number from 1; got {value!r}")
-    if width % 4:
-        raise DerainError(f"width must be a multiple of 4; got {width}")
-    for name, value in {"attention": attention, "clip": clip}.items():
-        if type(value) is not bool:
-            raise DerainError(f"{name} must be True or False; got {value!r}")
 
 
 VARIANTS = {

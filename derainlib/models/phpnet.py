@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from derainlib.errors import DerainError
 from derainlib.layers import Layers
 from derainlib.models.blocks import Maps, Strips, channels_last, conv, frugal
+from derainlib.models.checks import check_sizes, check_switches
 from derainlib.models.qsnet import QSNet
 
 BLOCKS = ("php", "concatenation", "parallel", "hierarchical", "standard", "nonlocal")
@@ -352,8 +353,7 @@ class PHPNet(nn.Module):
         super().__init__()
         _check(width, k, classes)
         _check_choice(block=(block, BLOCKS), pooling=(pooling, POOLINGS), first=(first, FIRST), head=(head, HEADS))
-        if type(refinement) is not bool:
-            raise DerainError(f"refinement must be True or False; got {refinement!r}")
+        check_switches(refinement=refinement)
         if first != "php" and head != "none":
             raise DerainError(f"head={head!r} shares the encoder of first='php'; there is none with first={first!r}")
         self.global_statistics = first == "php" and block == "nonlocal"
@@ -428,10 +428,8 @@ class Phi(nn.Module):
     def __init__(self, width: int = 64, k: int = 4, classes: int = 11, stride: int = 4, presence: bool = True):
         super().__init__()
         _check(width, k, classes)
-        if type(stride) is not int or stride < 1:
-            raise DerainError(f"stride must be a whole number from 1; got {stride!r}")
-        if type(presence) is not bool:
-            raise DerainError(f"presence must be True or False; got {presence!r}")
+        check_sizes(stride=stride)
+        check_switches(presence=presence)
         self.stride = stride
         self.encoder = Encoder(width, k, "php", "contrast", stride)
         self.segmentation = SegmentationHead(width, classes, stride)
@@ -464,9 +462,7 @@ def _head(kind: str, inputs: int, classes: int, stride: int) -> nn.Module | None
 
 
 def _check(width: int, k: int, classes: int):
-    for name, value in {"width": width, "k": k, "classes": classes}.items():
-        if type(value) is not int or value < 1:
-            raise DerainError(f"{name} must be a whole number from 1; got {value!r}")
+    check_sizes(width=width, k=k, classes=classes)
     if width % (2 * k):
         raise DerainError(f"width must be a multiple of 2k = {2 * k}; got {width}")
 

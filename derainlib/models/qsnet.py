@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from derainlib.errors import DerainError
 from derainlib.layers import Layers
 from derainlib.models.blocks import Maps, Strips, channels_last, conv
+from derainlib.models.checks import check_sizes
 
 RATES = (0, 1, 2, 4, 6)
 """Atrous rates of C_1 … C_5; 0 stands for the 1x1 convolution."""
@@ -167,9 +168,7 @@ class QSNet(nn.Module):
         auxiliary: bool = True,
     ):
         super().__init__()
-        for name, value in {"width": width, "units": units, "groups": groups, "scale_width": scale_width}.items():
-            if type(value) is not int or value < 1:
-                raise DerainError(f"{name} must be a whole number from 1; got {value!r}")
+        check_sizes(width=width, units=units, groups=groups, scale_width=scale_width)
         if width % groups or scale_width % groups or scale_width % 2:
             raise DerainError(
                 f"width and scale_width must be multiples of groups={groups}, scale_width an even one; "

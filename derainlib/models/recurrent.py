@@ -29,6 +29,7 @@ from torch.autograd.function import once_differentiable
 from derainlib.errors import DerainError
 from derainlib.layers import Layers
 from derainlib.models.blocks import Strips, channels_last, frugal
+from derainlib.models.checks import check_sizes
 
 aten = torch.ops.aten
 
@@ -225,9 +226,7 @@ class _Recurrent(nn.Module):
 
     def __init__(self, stages: int, cell: str, **sizes: int):
         super().__init__()
-        for name, value in {"stages": stages, **sizes}.items():
-            if type(value) is not int or value < 1:
-                raise DerainError(f"{name} must be a whole number from 1; got {value!r}")
+        check_sizes(stages=stages, **sizes)
         if cell not in CELLS:
             raise DerainError(f"cell must be one of {', '.join(CELLS)}; got {cell!r}")
         self.stages, self.cell = stages, cell

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from derainlib.errors import DerainError
 from derainlib.layers import Layers
 from derainlib.models.blocks import channels_last
+from derainlib.models.checks import check_sizes
 
 RATES = (1, 2, 4, 8)
 """Dilation rates of a unit of ESPNet."""
@@ -82,9 +83,7 @@ class _Segmenter(nn.Module):
 
     def __init__(self, **sizes: int):
         super().__init__()
-        for name, value in sizes.items():
-            if type(value) is not int or value < 1:
-                raise DerainError(f"{name} must be a whole number from 1; got {value!r}")
+        check_sizes(**sizes)
 
     @property
     def shared(self) -> nn.Parameter:

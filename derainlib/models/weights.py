@@ -17,7 +17,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from derainlib import files
-from derainlib.errors import WeightsError
+from derainlib.errors import WeightsError, one_line
 from derainlib.models import create
 from derainlib.models.recurrent import BRN, SRN
 
@@ -78,7 +78,7 @@ def load(name_or_path: str | Path, **overrides) -> nn.Module:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise WeightsError(
-            f"{path} does not fit {header['model']} with {overrides or 'its options'}: {_one_line(error)}"
+            f"{path} does not fit {header['model']} with {overrides or 'its options'}: {one_line(error)}"
         ) from None
     return model.eval()
 
@@ -95,7 +95,7 @@ def copy(name_or_path: str | Path, network: nn.Module) -> None:
     try:
         network.load_state_dict(trained.state_dict())
     except RuntimeError as error:
-        raise WeightsError(f"{name_or_path} does not fit this {network.name}: {_one_line(error)}") from None
+        raise WeightsError(f"{name_or_path} does not fit this {network.name}: {one_line(error)}") from None
 
 
 def header(name_or_path: str | Path) -> dict:
@@ -118,7 +118,7 @@ def card(name_or_path: str | Path) -> dict:
     try:
         facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WeightsError(f"the card of {path} cannot be read: {_one_line(error)}") from None
+        raise WeightsError(f"the card of {path} cannot be read: {one_line(error)}") from None
     if not isinstance(facts, dict) or facts.get("sha256") != header["sha256"]:
         raise WeightsError(f"{path.with_suffix('.json')} is the card of other weights than {path.name}")
     return facts
@@ -149,7 +149,8 @@ def convert(path: str | Path, model: str | None = None, **options) -> nn.Module:
         WeightsError: a missing, damaged or foreign file, or tensors that do not fit the network.
     """
     path = Path(path)
-    state = _read_pickle(path)
+    # DataParallel puts a prefix before the names.
+    state = {key.removeprefix("module."): tensor for key, tensor in files.tensors(path).items()}
     network = create(model or _guess(state, path), **options)
     if not isinstance(network, SRN | BRN) or network.name == "brn-gru":
         raise WeightsError(f"the authors published no {network.name}, so there is no checkpoint to convert")
@@ -260,7 +261,7 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
             header = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is damaged or no safetensors file: {_one_line(error)}") from None
+        raise WeightsError(f"{path} is damaged or no safetensors file: {one_line(error)}") from None
     if not {"model", "options", "sha256"} <= header.keys():
         raise WeightsError(f"{path} was not written by derainlib: its header names no network")
     if header["sha256"] != _checksum(tensors):
@@ -268,24 +269,8 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     try:
         options = dict(json.loads(header["options"]))
     except (ValueError, TypeError) as error:
-        raise WeightsError(f"{path} is damaged: its options cannot be read: {_one_line(error)}") from None
+        raise WeightsError(f"{path} is damaged: its options cannot be read: {one_line(error)}") from None
     return header | {"options": options}, tensors
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    """The tensors of a PyTorch checkpoint, without the prefix that DataParallel gives their names."""
-    if not path.is_file():
-        raise WeightsError(f"there is no checkpoint {path}")
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of what it might not understand; the error says it better
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a hostile or damaged pickle may raise anything; none of it was executed
-        raise WeightsError(
-            f"{path} is damaged or more than plain tensors; nothing in it was executed: {_one_line(error)}"
-        ) from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} is no checkpoint of one network: it must map names to tensors")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:
@@ -294,7 +279,3 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
         digest.update(f"{key} {tensors[key].dtype} {tuple(tensors[key].shape)}\n".encode())
         digest.update(tensors[key].contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

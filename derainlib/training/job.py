@@ -112,7 +112,7 @@ class Job:
         """
         try:
             return gather(
-                self.clean_dir, self.clean_list, data_dir=self.pairs_dir, data_list=self.pairs_list, rain_style=rain,
+                self.clean_dir, self.clean_list, pairs_dir=self.pairs_dir, pairs_list=self.pairs_list, rain_style=rain,
                 scenes_dir=self.scenes_dir, streaks_dir=self.streaks_dir, streaks_list=self.streaks_list,
             )  # fmt: skip
         except DataError as error:

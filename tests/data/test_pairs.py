@@ -159,7 +159,7 @@ def test_sequence_by_place_name_and_slice(tmp_path):
     assert torch.equal(folder["3"].rainy, folder[2].rainy)
     assert torch.equal(folder[-1].clean, folder[3].clean)
     assert folder[1:3].names == ["2", "3"]
-    assert folder.paths[0] == (tmp_path / "rain" / "1.png", tmp_path / "clean" / "1.png")
+    assert folder.sources[0][1:3] == (tmp_path / "rain" / "1.png", tmp_path / "clean" / "1.png")
     assert folder.size(0) == (20, 24)
     with pytest.raises(IndexError):
         folder[4]

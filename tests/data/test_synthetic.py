@@ -1,5 +1,6 @@
 """Samples depend on (seed, epoch, index) alone, and a schedule starts anywhere without skipping."""
 
+import hashlib
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,8 @@ from derainlib import images, rain
 from derainlib.data import scenes, synthetic
 from derainlib.data.pairs import photographs
 from derainlib.data.scenes import IGNORED, Scene
-from derainlib.data.synthetic import HOLDOUT_SEEDS, Samples, Schedule, gather, stand_ins
+from derainlib.data.seeds import HOLDOUT_SEEDS
+from derainlib.data.synthetic import Samples, Schedule, gather, stand_ins
 from derainlib.errors import DataError
 from derainlib.layers import Pair
 
@@ -145,7 +147,10 @@ def test_a_schedule_starts_anywhere():
 def test_processes_and_portions_share_the_same_step():
     step = sorted(next(iter(Schedule(50, batch=8, first=2, last=3, seed=0))))
     shares = [
-        key for rank in range(2) for portion in Schedule(50, 8, 2, 3, 0, rank, world=2, accumulate=2) for key in portion
+        key
+        for rank in range(2)
+        for portion in Schedule(50, batch=8, first=2, last=3, seed=0, rank=rank, world=2, accumulate=2)
+        for key in portion
     ]
     assert sorted(shares) == step
 
@@ -327,3 +332,43 @@ class TestDry:
         pair = a_pair(0.1)
         samples = Samples(pairs=[pair], patch=24, dry=1.0)
         assert samples[(0, 0)].rain.min() > 0.24
+
+
+class TestRainAsDrawn:
+    """What was drawn, and where it rains, for the losses that want them."""
+
+    def test_comes_with_the_photographs(self, folder):
+        batch = Samples(photographs(folder), patch=24, style="heavy", turned=0.5).__getitems__(
+            [(0, i) for i in range(4)]
+        )
+        assert batch.drawn.shape == batch.location.shape == (4, 1, 24, 24)
+        torch.testing.assert_close(batch.rainy, (batch.clean + batch.drawn).clamp(0, 1))
+        assert (batch.clean + batch.drawn).max() > 1  # not O − B, which is clipped
+        assert torch.equal(batch.location, rain.location(batch.drawn))
+
+    def test_of_given_pairs_and_dry_crops_it_is_what_is_stored(self, folder):
+        samples = Samples(photographs(folder), [a_pair(0.5)], patch=24, style="heavy", paired=0.4, dry=0.4)
+        batch = samples.__getitems__([(e, i) for e in range(10) for i in range(4)])
+        given, dry = (batch.clean == batch.clean[:, :1, :1, :1]).flatten(1).all(1), (batch.rain == 0).flatten(1).all(1)
+        wet = ~(given | dry)
+        assert min(given.sum(), dry.sum(), wet.sum()) > 2
+        assert batch.drawn.shape == (40, 3, 24, 24)
+        assert torch.equal(batch.drawn[~wet], batch.rain[~wet])
+        assert batch.location.flatten(1).mean(1)[given].eq(1).all()
+        assert not batch.location[dry].any()
+        torch.testing.assert_close(batch.rainy, (batch.clean + batch.drawn).clamp(0, 1))
+        assert not torch.equal(batch.drawn[wet], batch.rain[wet])
+
+    def test_pairs_alone_have_none(self):
+        batch = Samples(pairs=[a_pair(0.5)], patch=24)[0, 0]
+        assert batch.drawn is batch.location is None
+
+
+def test_draws_are_those_of_old():
+    """No crop, turn, pair or rain may move: trainings are repeated, and what was measured on them is compared."""
+    samples = Samples(stand_ins(), [a_pair(0.5)], patch=32, paired=0.3, turned=0.3, dry=0.2, seed=7)
+    batch = samples.__getitems__([(1, i) for i in range(20)])
+    assert hashlib.sha256(images.to_bytes(batch.clean).numpy()).hexdigest()[:16] == "cb3a48015af81234"
+    assert (255 * batch.rain).mean((1, 2, 3)).tolist() == pytest.approx(
+        [0, 63, 7.35, 63, 63, 0, 4.83, 63, 63, 12.24, 0, 63, 63, 12.30, 12.03, 41.80, 63, 11.91, -8.47, 0], abs=0.02
+    )

@@ -71,7 +71,7 @@ def test_of_nine_photographs_none_is_spared(tmp_path):
 def test_pairs_are_held_back_where_there_is_nothing_else(tmp_path):
     rainy, clean = ([draw(tmp_path / side / f"{i:02}.png", i + seed) for i in range(10)]
                     for side, seed in (("rain", 0), ("clean", 100)))  # fmt: skip
-    left, held = validation.hold_back(gather(data_dir=tmp_path), 5)
+    left, held = validation.hold_back(gather(pairs_dir=tmp_path), 5)
     (pair,) = held
     assert torch.equal((pair.rainy[0] * 255).round().byte(), rainy[5])
     assert torch.equal((pair.clean[0] * 255).round().byte(), clean[5])

@@ -1,0 +1,25 @@
+"""Checks that networks make of their options."""
+
+from derainlib.errors import DerainError
+
+
+def check_sizes(**sizes):
+    """Refuses, by name, what is no whole number from 1.
+
+    Raises:
+        DerainError: one of them is something else.
+    """
+    for name, value in sizes.items():
+        if type(value) is not int or value < 1:
+            raise DerainError(f"{name} must be a whole number from 1; got {value!r}")
+
+
+def check_switches(**switches):
+    """Refuses, by name, what is neither True nor False.
+
+    Raises:
+        DerainError: one of them is something else.
+    """
+    for name, value in switches.items():
+        if type(value) is not bool:
+            raise DerainError(f"{name} must be True or False; got {value!r}")
