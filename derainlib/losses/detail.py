@@ -4,10 +4,10 @@ from torch import Tensor
 
 from derainlib import rain as rain_model
 from derainlib.layers import Pair
-from derainlib.losses.term import Term
+from derainlib.losses.term import Staged
 
 
-class Detail(Term):
+class Detail(Staged):
     """Eq. 11 of QSNet: L_D = Σ |(1 − L) ∘ R̂|, with the location map L, 1 where it rains.
 
     What a network takes from dry pixels is detail of the background. The paper has L from another network, JORDER;

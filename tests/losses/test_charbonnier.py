@@ -53,7 +53,7 @@ def test_both_summands_are_eq_3(scene, epsilon, lowpass):
 def test_on_rain_the_truth_is_rainy_minus_clean(scene):
     layers, pair = scene
     expected = eq_3(layers.rain, scipy_low_pass(pair.rainy - pair.clean, 5), 1e-3)
-    assert Charbonnier("rain", 1e-3, 5)(layers, pair).item() == pytest.approx(expected, rel=1e-12)
+    assert Charbonnier(on="rain", epsilon=1e-3, lowpass=5)(layers, pair).item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("extras", [None, {}, {"logits": torch.zeros(2, 4, 9, 11)}])

@@ -263,7 +263,7 @@ def test_nothing_is_downloaded(tmp_path, monkeypatch, generator):
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    loss = Perceptual("vgg19", "conv3_4")
+    loss = Perceptual(network="vgg19", layer="conv3_4")
     with pytest.raises(WeightsError, match=r"vgg19-dcbb9e9d\.pth into .*checkpoints, .*weights=") as caught:
         loss(*some_pair(generator))
     assert "\n" not in str(caught.value)
