@@ -159,12 +159,6 @@ def test_larger_kernels_leave_less_detail(generator):
     assert left[0] < noise.std()
 
 
-@pytest.mark.parametrize("options", [{"on": "sky"}, {"lowpass": 4}, {"epsilon": 0}, {"stages": "first"}])
-def test_unknown_options_are_refused(options):
-    with pytest.raises(DerainError, match=str(next(iter(options.values())))):
-        Charbonnier(**options)
-
-
 @pytest.mark.parametrize("size", [0, 1, 4, 11])
 def test_the_low_pass_refuses_other_sizes(size):
     with pytest.raises(DerainError, match=str(size)):

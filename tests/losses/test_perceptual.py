@@ -312,8 +312,6 @@ def test_files_that_are_no_vgg_are_refused(tmp_path, monkeypatch, generator, nam
         ({"layer": "relu3_4"}, "vgg16 has no layer 'relu3_4'"),
         ({"layer": "pool3"}, "vgg16 has no layer 'pool3'"),
         ({"norm": "l3"}, "norm must be one of l1, l2; got 'l3'"),
-        ({"on": "sky"}, "sky"),
-        ({"stages": "first"}, "first"),
     ],
 )
 def test_unknown_options_are_refused(options, complaint):
