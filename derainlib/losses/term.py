@@ -12,6 +12,7 @@ chooses the one that fits it:
 
 from dataclasses import dataclass, fields
 from inspect import signature
+from numbers import Real
 from typing import Annotated, ClassVar, Literal, dataclass_transform, get_args, get_origin
 
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ class Term(nn.Module):
             value, choices = getattr(self, option.name), get_args(option.type)
             if get_origin(option.type) is Literal and value not in choices:
                 raise DerainError(f"{option.name} must be one of {', '.join(map(str, choices))}; got {value!r}")
-            if option.type is Positive and not (isinstance(value, (int, float)) and value > 0):
+            if option.type is Positive and not (isinstance(value, Real) and value > 0):
                 raise DerainError(f"{option.name} is {value!r}; give a number above 0")
 
     def picture(self, layers: Layers, pair: Pair) -> Tensor:
