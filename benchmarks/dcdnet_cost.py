@@ -104,7 +104,7 @@ def work(model, size: int, device: str, training: bool):
 
     model.to(device, memory_format=torch.channels_last)
     pair = Pair(*torch.rand(2, 1, 3, size, size, device=device))
-    loss = Fixed({"mse": MSE("rain", "all", early=1.0, last=0.0), "l1": L1()}, {"mse": 1.0, "l1": 1.0})
+    loss = Fixed({"mse": MSE(on="rain", stages="all", early=1.0, last=0.0), "l1": L1()}, {"mse": 1.0, "l1": 1.0})
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
 
     @torch.inference_mode()

@@ -14,20 +14,14 @@ class Auxiliary(Term):
     The formula is followed: A_i gives rain, I − A_i the background of scale i, and the loss is the squared error of
     that background. The network hands these backgrounds over as `layers.extras["decoded_1"]`, `["decoded_2"]`, ….
 
-    Args:
-        normaliser: as in `Term`.
-
     Raises:
         DerainError: when called, if the network keeps no decodings.
     """
 
     name = "auxiliary"
 
-    def __init__(self, normaliser: str = "mean"):
-        super().__init__(normaliser=normaliser)
-
-    def _picture(self, layers: Layers, pair: Pair) -> Tensor:
-        decoded = [image for name, image in (layers.extras or {}).items() if name.startswith("decoded_")]
+    def picture(self, layers: Layers, pair: Pair) -> Tensor:
+        decoded = layers.kept("decoded_i")
         if not decoded:
             raise DerainError(
                 "the auxiliary loss needs decodings of single scales: call a network that has auxiliary decoders "

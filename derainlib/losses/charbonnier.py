@@ -1,24 +1,16 @@
 """The background accuracy of PHPNet: absolute error, rounded off at zero, against a truth with or without details."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from derainlib.errors import DerainError
-from derainlib.layers import Layers, Pair
-from derainlib.losses.term import Comparison
+from derainlib.losses.term import Comparison, Positive
 
 KERNELS = (3, 5, 7, 9)
 """Sizes of the Gaussian low-pass kernels among which the paper chooses."""
-
-
-def coarse(layers: Layers) -> Layers:
-    """The layers with X^c in the background's place; those of a network that has (or keeps) no X^c as they are.
-
-    X^c is the output of PHPNet's first sub-network, `layers.extras["coarse"]`.
-    """
-    image = (layers.extras or {}).get("coarse")
-    return layers if image is None else layers._replace(background=image)
 
 
 def deviation(size: int) -> float:
@@ -66,44 +58,16 @@ class Charbonnier(Comparison):
     The paper filters with four kernels and lets people choose one of them, in which the content can be told and the
     details not; it does not say which they chose. It prints no ε: 10⁻⁶ is that of the reference it gives for this
     error, Xu et al. 2017, "Deep image matting".
-
-    Args:
-        on: "background" (B̂ against B), "rain" (R̂ against O − B as stored) or "coarse": X^c against B, for networks
-            without X^c the background. Under stages="all" the stages are supervised, which have X^c among them, and
-            "coarse" is the same as "background".
-        epsilon: ε > 0, on the scale of the image.
-        lowpass: size of the Gaussian kernel through which the truth goes: 3, 5, 7 or 9; 0 leaves it as it is.
-        stages, early, last, normaliser: as in `Term`.
-
-    Raises:
-        DerainError: an unknown option.
     """
 
     name = "charbonnier"
 
-    def __init__(
-        self,
-        on: str = "background",
-        epsilon: float = 1e-6,
-        lowpass: int = 0,
-        stages: str = "last",
-        early: float = 0.5,
-        last: float = 1.5,
-        normaliser: str = "mean",
-    ):
-        if on not in ("background", "rain", "coarse"):
-            raise DerainError(f"this loss acts on 'background', 'rain' or 'coarse', not {on!r}")
-        if not epsilon > 0:
-            raise DerainError(f"epsilon is {epsilon!r}; give a number above 0")
-        if lowpass not in (0, *KERNELS):
-            raise DerainError(f"lowpass is {lowpass!r}; give {', '.join(map(str, KERNELS))}, or 0 for none")
-        super().__init__("rain" if on == "rain" else "background", stages, early, last, normaliser)
-        self.coarse, self.epsilon, self.lowpass = on == "coarse", epsilon, lowpass
+    epsilon: Positive = 1e-6
+    """ε, on the scale of the image."""
+    lowpass: Literal[0, *KERNELS] = 0
+    """Size of the Gaussian kernel through which the truth goes; 0 leaves it as it is."""
 
     def compare(self, estimate: Tensor, truth: Tensor) -> Tensor:
         difference = estimate - (low_pass(truth, self.lowpass) if self.lowpass else truth)
         # Not the root of a sum of squares: ε² is nothing in half precision, and the root has no slope at nothing.
         return torch.hypot(difference, difference.new_tensor(self.epsilon)).mean(1, keepdim=True)
-
-    def _picture(self, layers: Layers, pair: Pair) -> Tensor:
-        return super()._picture(coarse(layers) if self.coarse else layers, pair)

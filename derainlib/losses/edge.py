@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from derainlib.losses.pixel import Scaled
+from derainlib.losses.term import Comparison, Positive
 
 SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 """The kernel that responds to a change from left to right; transposed, to one from top to bottom."""
@@ -28,7 +28,7 @@ def sobel(image: Tensor) -> Tensor:
     return F.conv2d(padded, kernels.repeat(channels, 1, 1, 1), groups=channels)
 
 
-class Edge(Scaled):
+class Edge(Comparison):
     """The edge-aware loss, Eq. 5 and 6 of MENET: ℓ(y, ŷ) = ‖φ(y) − φ(ŷ)‖²_F / CHW, φ the Sobel filters (`sobel`).
 
     C counts the maps of φ, two a colour, as in the perceptual loss that the paper takes the form from and in the
@@ -38,27 +38,12 @@ class Edge(Scaled):
     An error that hardly varies costs hardly anything, waves of a period of four pixels 32 times their squared error:
     unlike MSE, the loss asks first for sharp edges, and for smooth areas to stay smooth. To waves of a period of two
     pixels the filters are blind; the loss needs MSE beside it.
-
-    Args:
-        scale: what the images are multiplied by; 255 for values in 0..255, which the paper's weights belong to.
-        on, stages, early, last, normaliser: as in `Comparison`.
-
-    Raises:
-        DerainError: an unknown option.
     """
 
     name = "edge"
 
-    def __init__(
-        self,
-        on: str = "background",
-        stages: str = "last",
-        early: float = 0.5,
-        last: float = 1.5,
-        normaliser: str = "mean",
-        scale: float = 255,
-    ):
-        super().__init__(on, stages, early, last, normaliser, scale)
+    scale: Positive = 255
+    """What the images are multiplied by; 255 for values in 0..255, which the paper's weights belong to."""
 
     def compare(self, estimate: Tensor, truth: Tensor) -> Tensor:
         difference = self.scale * (estimate - truth)

@@ -7,6 +7,7 @@ torchvision numbers them, so that its weights fit; torchvision itself is not nee
 
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -94,47 +95,31 @@ class Perceptual(Comparison):
     `network="vgg19", layer="conv3_4", norm="l2"`. Computed in float32, or in float64 where the estimate is. The
     weights are read when the loss is first called, onto the estimate's device.
 
-    Args:
-        network: "vgg16" or "vgg19".
-        layer: which features, a convolution or its ReLU: "conv1_1", "relu1_1", … "relu5_3" ("relu5_4" in VGG19).
-        norm: "l1" (absolute differences) or "l2" (squared).
-        normalise: whether to bring images from [0, 1] to ImageNet's mean and standard deviation, which the trained
-            weights expect.
-        weights: "torchvision" for the file that torchvision has left in PyTorch's cache, the path of a .pth or
-            .safetensors file with the same names, or "random": for tests, and it warns.
-        on, stages, early, last, normaliser: as in `Comparison`.
-
     Raises:
-        DerainError: an unknown option; when called, images too small for the layer.
+        DerainError: when called, images too small for the layer.
         WeightsError: when called, weights that are missing, damaged, or another network's.
     """
 
     name = "perceptual"
 
-    def __init__(
-        self,
-        network: str = "vgg16",
-        layer: str = "relu3_3",
-        norm: str = "l1",
-        normalise: bool = True,
-        weights: str = "torchvision",
-        on: str = "background",
-        stages: str = "last",
-        early: float = 0.5,
-        last: float = 1.5,
-        normaliser: str = "mean",
-    ):
-        super().__init__(on, stages, early, last, normaliser)
-        if network not in CONVOLUTIONS:
-            raise DerainError(f"network must be one of {', '.join(CONVOLUTIONS)}; got {network!r}")
-        known = [name for name in layer_names(network) if not name.startswith("pool")]
-        if layer not in known:
-            raise DerainError(f"{network} has no layer {layer!r}; it has {', '.join(known)}")
-        if norm not in NORMS:
-            raise DerainError(f"norm must be one of {', '.join(NORMS)}; got {norm!r}")
-        self.network, self.layer, self.norm = network, layer, norm
-        self.normalise, self.weights = normalise, str(weights)
-        self.features: Features | None = None
+    network: Literal[*CONVOLUTIONS] = "vgg16"
+    """Which VGG."""
+    layer: str = "relu3_3"
+    """Which features, a convolution or its ReLU: "conv1_1", "relu1_1", … "relu5_3" ("relu5_4" in VGG19)."""
+    norm: Literal[*NORMS] = "l1"
+    """"l1" (absolute differences) or "l2" (squared)."""
+    normalise: bool = True
+    """Whether to bring images from [0, 1] to ImageNet's mean and standard deviation, as the trained weights expect."""
+    weights: str | Path = "torchvision"
+    """"torchvision" for the file that torchvision has left in PyTorch's cache, the path of a .pth or .safetensors file
+    with the same names, or "random": for tests, and it warns."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        known = [name for name in layer_names(self.network) if not name.startswith("pool")]
+        if self.layer not in known:
+            raise DerainError(f"{self.network} has no layer {self.layer!r}; it has {', '.join(known)}")
+        self.features = None  # read when first needed
 
     def compare(self, estimate: Tensor, truth: Tensor) -> Tensor:
         features = self._features(estimate)
@@ -176,7 +161,7 @@ def _spread(cells: Tensor, size: tuple[int, int]) -> Tensor:
     return cells
 
 
-def _load(network: str, layer: str, weights: str) -> Features:
+def _load(network: str, layer: str, weights: str | Path) -> Features:
     features = Features(network, layer)
     if weights == "random":
         warnings.warn(

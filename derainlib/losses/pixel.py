@@ -2,37 +2,10 @@
 
 from torch import Tensor
 
-from derainlib.errors import DerainError
-from derainlib.losses.term import Comparison
+from derainlib.losses.term import Comparison, Positive
 
 
-class Scaled(Comparison):
-    """A comparison of images multiplied by `scale`.
-
-    Args:
-        on, stages, early, last, normaliser: as in `Comparison`.
-        scale: 255 for images in 0..255.
-
-    Raises:
-        DerainError: a scale that is no number above 0, or an unknown option.
-    """
-
-    def __init__(
-        self,
-        on: str = "background",
-        stages: str = "last",
-        early: float = 0.5,
-        last: float = 1.5,
-        normaliser: str = "mean",
-        scale: float = 1,
-    ):
-        super().__init__(on, stages, early, last, normaliser)
-        if not scale > 0:
-            raise DerainError(f"scale is {scale!r}; give a number above 0, 255 for images in 0..255")
-        self.scale = scale
-
-
-class MSE(Scaled):
+class MSE(Comparison):
     """Squared error, Eq. 15 of Ren et al.: ℓ(a, a^gt) = ‖a − a^gt‖², here its mean over pixels and channels.
 
     The mean differs from the printed sum by the number of values, so that the weight of a sum of losses does not
@@ -41,6 +14,9 @@ class MSE(Scaled):
     """
 
     name = "mse"
+
+    scale: Positive = 1
+    """What the images are multiplied by; 255 for values in 0..255."""
 
     def compare(self, estimate: Tensor, truth: Tensor) -> Tensor:
         difference = estimate - truth if self.scale == 1 else self.scale * (estimate - truth)
@@ -70,33 +46,15 @@ class NegativePSNR(Comparison):
     The reward must end somewhere: ℓ = 10·log10(MSE + 10^(−ceiling/10)), which nears −ceiling as the images become
     equal. Among photographs of which some are dry, a network without a low ceiling learns to do nothing at all: on a
     dry one that is rewarded without end.
-
-    Args:
-        on, stages, early, last, normaliser: as in `Comparison`.
-        ceiling: largest PSNR that is rewarded, in dB.
-
-    Raises:
-        DerainError: a ceiling that is no number above 0, or an unknown option.
     """
 
     name = "psnr"
     signed = True
 
-    def __init__(
-        self,
-        on: str = "background",
-        stages: str = "last",
-        early: float = 0.5,
-        last: float = 1.5,
-        normaliser: str = "mean",
-        ceiling: float = 100.0,
-    ):
-        super().__init__(on, stages, early, last, normaliser)
-        if not isinstance(ceiling, (int, float)) or not ceiling > 0:
-            raise DerainError(f"ceiling is {ceiling!r}; give a number of dB above 0")
-        self.least = 10 ** (-ceiling / 10)
+    ceiling: Positive = 100.0
+    """Largest PSNR that is rewarded, in dB."""
 
     def compare(self, estimate: Tensor, truth: Tensor) -> Tensor:
         error = (estimate - truth).square().mean(1, keepdim=True).clamp_min(1e-12)
         average = error.mean((1, 2, 3), keepdim=True)
-        return 10 * (average + self.least).log10() * (error / average).detach()
+        return 10 * (average + 10 ** (-self.ceiling / 10)).log10() * (error / average).detach()

@@ -4,10 +4,10 @@ from torch import Tensor
 
 from derainlib import sparsity
 from derainlib.layers import Pair
-from derainlib.losses.term import Term
+from derainlib.losses.term import Staged
 
 
-class QuasiSparsity(Term):
+class QuasiSparsity(Staged):
     """Eq. 8 of QSNet, over a batch Eq. 9: L_Q = Σ_{i,k} |ω_{i,k} ∗ R̂| + |ω_{i,k} ∗ B̂|.
 
     ω_k are the four filters of `derainlib.sparsity.FILTERS`: first and second derivative, across and down. i runs over

@@ -11,17 +11,18 @@ network says about them, either another network Φ that looks at the derained im
 paper does not say whether it is.) It is called in eval mode.
 """
 
+from dataclasses import field
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from derainlib.errors import DerainError
 from derainlib.layers import IGNORED, Layers, Pair
-from derainlib.losses.charbonnier import coarse
-from derainlib.losses.term import Term
+from derainlib.losses.term import Term, coarse
 
 
-class _Recognition(Term):
+class Recognition(Term):
     """A loss on what a network recognises in images that have labels.
 
     Images without any labelled pixel are left out, also of Φ's work; without any labels at all the loss is 0, still
@@ -31,24 +32,31 @@ class _Recognition(Term):
     head = ""
     """Name in `extras` of the output that is judged."""
 
-    def __init__(self, network: nn.Module | None = None, normaliser: str = "mean"):
-        super().__init__(normaliser=normaliser)
-        if network is not None and not isinstance(network, nn.Module):
-            raise DerainError(f"network is {network!r}; hand over the network itself (a recipe loads it by its name)")
-        self.network = None if network is None else network.requires_grad_(False).eval()
+    network: nn.Module | None = field(default=None, kw_only=False)
+    """Φ, a network whose `extras` have the head, which is frozen here; it is given X^c, or the background of networks
+    without X^c. None judges the head of the layers themselves."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not isinstance(self.network, nn.Module | None):
+            raise DerainError(
+                f"network is {self.network!r}; hand over the network itself (a recipe loads it by its name)"
+            )
+        if self.network is not None:
+            self.network.requires_grad_(False).eval()
 
     def judge(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss of labelled images as a picture whose mean it is: the head's output, (N, H, W) → (N, H, W)."""
         raise NotImplementedError
 
-    def train(self, mode: bool = True) -> "_Recognition":
+    def train(self, mode: bool = True) -> "Recognition":
         """As in `nn.Module`, but the frozen network stays in eval mode."""
         super().train(mode)
         if self.network is not None:
             self.network.eval()
         return self
 
-    def _picture(self, layers: Layers, pair: Pair) -> Tensor:
+    def picture(self, layers: Layers, pair: Pair) -> Tensor:
         source = self._output(layers) if self.network is None else coarse(layers).background
         count, _, height, width = pair.clean.shape
         picture = pair.clean.new_zeros(count, height, width) + 0 * source.mean()
@@ -65,16 +73,16 @@ class _Recognition(Term):
         return picture[:, None]
 
     def _output(self, layers: Layers) -> Tensor:
-        output = (layers.extras or {}).get(self.head)
-        if output is None:
+        output = layers.kept(self.head)
+        if not output:
             raise DerainError(
                 f"the {type(self).__name__.lower()} loss needs a network with an output {self.head!r}: "
                 "call one that has it with keep=True, or give the loss a segmenter that has it as its network"
             )
-        return output
+        return output[0]
 
 
-class Semantic(_Recognition):
+class Semantic(Recognition):
     """L_seg of Eq. 5 of PHPNet: the cross-entropy −ln p(label) of a segmentation, averaged over the labelled pixels.
 
     Several processes, or portions of a batch, each average over their own labelled pixels; one without any counts as 0.
@@ -83,13 +91,8 @@ class Semantic(_Recognition):
     pixels of the batch) / (labelled pixels of the batch): so the map averages to the loss. `normaliser="sum"` is the
     mean times N·3·H·W, so that weights keep their ratio to those of terms whose sums are literal ones.
 
-    Args:
-        network: Φ, a network whose `extras` have "logits", (N, K, H, W), which is frozen here; it is given X^c, or the
-            background of networks without X^c. None judges the logits of the layers themselves.
-        normaliser: as in `Term`.
-
     Raises:
-        DerainError: `network` is none; when called, no logits, or labels beyond the K classes.
+        DerainError: when called, no logits, or labels beyond the K classes.
     """
 
     name = "semantic"
@@ -100,7 +103,7 @@ class Semantic(_Recognition):
         return losses * labels.numel() / (labels != IGNORED).sum()
 
 
-class Presence(_Recognition):
+class Presence(Recognition):
     """The presence of classes, strategies (a) and (b) of PHPNet's Table V: is there any sky, any car in the image?
 
     As in Zhang et al. 2018, "Context encoding for semantic segmentation", a binary cross-entropy for each class,
@@ -108,12 +111,8 @@ class Presence(_Recognition):
     classes count the same, and places not at all: the map is the loss of each image laid evenly on its pixels (0 on
     images without labels, the others multiplied by all images / labelled images).
 
-    Args:
-        network: Φ, a network whose `extras` have "presence", (N, K), as logits; else as in `Semantic`.
-        normaliser: as in `Term`.
-
     Raises:
-        DerainError: `network` is none; when called, no presence logits, or labels beyond the K classes.
+        DerainError: when called, no presence logits, or labels beyond the K classes.
     """
 
     name = "presence"

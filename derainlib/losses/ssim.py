@@ -11,26 +11,17 @@ class NegativeSSIM(Comparison):
 
     As the authors' code has it: an 11x11 Gaussian window of σ = 1.5, each channel by itself, the border padded with
     zeros so that the map has the image's size. In [0, 1] images; computed in float32 whatever the network's dtype.
-
-    Args:
-        on, stages, early, last, normaliser: as in `Comparison`.
-        dissimilarity: 1 − SSIM in place of −SSIM: the same gradient, and between 0 and 2. Weights that come from the
-            size of a loss (`derainlib.losses.balance`) need that.
     """
 
     name = "ssim"
 
-    def __init__(
-        self,
-        on: str = "background",
-        stages: str = "last",
-        early: float = 0.5,
-        last: float = 1.5,
-        normaliser: str = "mean",
-        dissimilarity: bool = False,
-    ):
-        super().__init__(on, stages, early, last, normaliser)
-        self.signed = not dissimilarity
+    dissimilarity: bool = False
+    """1 − SSIM in place of −SSIM: the same gradient, and between 0 and 2. Weights that come from the size of a loss
+    (`derainlib.losses.balance`) need that."""
+
+    @property
+    def signed(self) -> bool:
+        return not self.dissimilarity
 
     def compare(self, estimate: Tensor, truth: Tensor) -> Tensor:
         similarity = ssim_map(estimate, truth, padding="zero").mean(1, keepdim=True)

@@ -1,17 +1,17 @@
 """The texture matching loss of MENET: which patches an image is made of, wherever they lie."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from derainlib.errors import DerainError
 from derainlib.layers import Layers, Pair
-from derainlib.losses.pixel import Scaled
+from derainlib.losses.term import Comparison, Positive
 
 PATCH = 4
 """K: side of a patch (paper: 4)."""
-
-FORMS = ("mean", "literal", "scalar")
 
 
 def patches(image: Tensor, size: int = PATCH) -> Tensor:
@@ -35,7 +35,7 @@ def gram(columns: Tensor) -> Tensor:
     return columns @ columns.mT
 
 
-class Texture(Scaled):
+class Texture(Comparison):
     """The texture matching loss, Eq. 7 and 8 of MENET: ℓ(y, ŷ) = ‖G(y_p) − G(ŷ_p)‖²_F.
 
     y_p are the image's 4x4 patches (`patches`), CK² = 48 numbers each, and G their Gram matrix (`gram`): which pairs
@@ -58,31 +58,16 @@ class Texture(Scaled):
     so `map` shows each patch's share e_mᵀ Δ s_m, evenly on its pixels: negative where a patch makes up for others,
     zero on pixels of no whole patch. It averages to the loss.
 
-    Args:
-        form: "mean", "literal" or "scalar".
-        scale: what the images are multiplied by; 255 for values in 0..255, as in the paper.
-        on, stages, early, last, normaliser: as in `Comparison`.
-
     Raises:
-        DerainError: an unknown option, or, when called, images smaller than a patch.
+        DerainError: when called, images smaller than a patch.
     """
 
     name = "texture"
 
-    def __init__(
-        self,
-        on: str = "background",
-        stages: str = "last",
-        early: float = 0.5,
-        last: float = 1.5,
-        normaliser: str = "mean",
-        scale: float = 255,
-        form: str = "mean",
-    ):
-        super().__init__(on, stages, early, last, normaliser, scale)
-        if form not in FORMS:
-            raise DerainError(f"form must be one of {', '.join(FORMS)}; got {form!r}")
-        self.form = form
+    scale: Positive = 255
+    """What the images are multiplied by; 255 for values in 0..255, as in the paper."""
+    form: Literal["mean", "literal", "scalar"] = "mean"
+    """How the Gram matrices are compared."""
 
     def forward(self, layers: Layers, pair: Pair) -> Tensor:
         """The scalar loss: the mean (or sum) of `map`, not below zero, where rounding may bring shares that cancel."""

@@ -177,12 +177,9 @@ class MENET(nn.Module):
     def forward(self, rainy: Tensor, keep: bool = False, statistics: Tensor | None = None) -> Layers:
         """Takes the rain off `rainy`.
 
-        With `keep`, extras hold "net_1" and "net_2", each x_i as "block_i", and with attention its vector a as
-        "attention", (N, width); maps are those of the filled image.
-
         Args:
             rainy: O, (N, 3, H, W) in [0, 1].
-            keep: whether to return extras.
+            keep: whether to return extras (`layers.EXTRAS`); maps are those of the filled image.
             statistics: the mean over a larger image of what the method `statistics` returns, (N, width), of which
                 `rainy` is a part; by default it is taken over `rainy`. Only read where there is attention.
         """

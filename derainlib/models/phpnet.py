@@ -315,9 +315,8 @@ class PresenceHead(nn.Linear):
 class PHPNet(nn.Module):
     """Parallel and hierarchical context pyramids with contrast-aware pooling, then refinement.
 
-    Kept stages are X^c and X; kept extras "coarse" (X^c), "contrast" (C_a, (N, 1, H, W)), "attention_1" … "attention_k"
-    (one map a channel, a position for each 2x2 pixels) and what the shared head gives, "presence" (N, K) or "logits"
-    (N, K, H, W), each where there is such a part.
+    Kept stages are X^c and X; kept extras (`layers.EXTRAS`) are "coarse", "contrast", "attention_1" … "attention_k" and
+    what the shared head gives, "presence" or "logits", each where there is such a part.
 
     Args:
         width: channels of the first sub-network, a multiple of 2k.
@@ -410,8 +409,8 @@ class PHPNet(nn.Module):
 class Phi(nn.Module):
     """Φ: the segmentation network, with the structure of PHPNet's first sub-network.
 
-    It takes no rain off: the background is the image, the rain zero. Extras, always there: "logits" (N, K, H, W), and
-    with `presence` also "presence" (N, K).
+    It takes no rain off: the background is the image, the rain zero. The extras "logits" and, with `presence`,
+    "presence" are always there.
 
     Args:
         width, k: as in `PHPNet`.

@@ -204,11 +204,7 @@ class QSNet(nn.Module):
         return max(RATES) + 2 * bool(self.auxiliary) + 2
 
     def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
-        """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1].
-
-        With `keep`, extras hold the features C_i as "scale_i" and, from each auxiliary decoder, the photograph
-        without the rain that it sees, O − A_i, as "decoded_i".
-        """
+        """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1]; `keep` also returns extras (`layers.EXTRAS`)."""
         rainy = channels_last(rainy)
         seen = rainy.to(self.input.weight.dtype)
         strips = Strips(seen, keep, self._widest)

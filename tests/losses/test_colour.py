@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from derainlib.errors import DerainError
 from derainlib.layers import Layers, Pair
 from derainlib.losses import Colour
 from derainlib.losses.colour import BLACK
@@ -155,9 +154,3 @@ def test_it_acts_on_the_coarse_output_where_there_is_one(generator):
     assert Colour()(layers, pair).item() == pytest.approx(eq_4(coarse, truth), rel=1e-12)
     assert Colour(on="background")(layers, pair).item() == pytest.approx(eq_4(background, truth), rel=1e-12)
     assert Colour()(layers._replace(extras=None), pair).item() == pytest.approx(eq_4(background, truth), rel=1e-12)
-
-
-@pytest.mark.parametrize("options", [{"on": "rain"}, {"black": 0}, {"stages": "first"}])
-def test_unknown_options_are_refused(options):
-    with pytest.raises(DerainError, match=str(next(iter(options.values())))):
-        Colour(**options)

@@ -119,6 +119,16 @@ def test_detail_without_a_location_map_finds_rain_in_the_pair(scene):
     assert Detail()(layers, stored).item() == Detail()(layers, located).item() != Detail()(layers, pair).item()
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_detail_prefers_the_rain_as_drawn_to_what_mist_and_clipping_left_of_it(scene, channels):
+    layers, pair = scene
+    streaks = pair.location.expand(-1, channels, -1, -1)
+    drawn = pair._replace(rainy=pair.clean + 0.2, drawn=streaks, location=None)  # mist everywhere
+    assert Detail()(layers, drawn).item() == Detail()(layers, pair).item() > 0
+    assert Detail()(layers, drawn._replace(drawn=None)).item() == 0
+    assert Detail()(layers, drawn._replace(location=1 - pair.location)).item() != Detail()(layers, pair).item()
+
+
 def test_detail_is_blind_where_it_rains(scene):
     layers, pair = scene
     wet = layers.rain + 5 * pair.location
