@@ -99,7 +99,7 @@ class TestShipFree:
     @pytest.mark.parametrize(
         ("folders", "told"),
         [
-            ({"data_dir": "rain800/training"}, "rainy/clean pairs of training"),
+            ({"pairs_dir": "rain800/training"}, "rainy/clean pairs of training"),
             ({"streaks_dir": "streaks"}, "rain layers of streaks"),
             ({"clean_dir": "urban100"}, "clean photographs of urban100"),
             ({"clean_dir": ""}, "clean photographs of "),
@@ -265,7 +265,7 @@ class TestTrainWeights:
             assert f"{part}: nothing of it may train in" in told
         assert (tmp_path / "out/lists/clean.txt").read_text().split() == [f"cc0/{k}.png" for k in range(1, 6)]
         words = script.command("menet", options, 1)
-        assert not {"--streaks-dir", "--data-dir"} & set(words)
+        assert not {"--streaks-dir", "--pairs-dir"} & set(words)
         assert 'rain="allround-drawn"' in words
         shutil.rmtree(data / "cc0")
         assert script.main([str(tmp_path / "out"), "--data", str(data), "--minutes", "1"]) == 2
