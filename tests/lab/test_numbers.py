@@ -42,6 +42,8 @@ def test_numbers_in_prose_are_those_of_their_sources(path):
 
 
 def test_each_source_is_read():
+    assert value("number(catalogue('rain800'), 'not purely additive')") == "135"
+    assert value("number(catalogue('rain800'), 'not purely additive', 2)") == "700"
     card, rain = weights.card("srn"), results("rain_statistics")["statistics"]
     assert value("card('srn/parameters'):,") == f"{card['parameters']:,}"
     assert value("results('rain_statistics/statistics/light/psnr/mean'):.1f") == f"{rain['light']['psnr']['mean']:.1f}"
@@ -102,6 +104,7 @@ def test_changed_source_is_seen():
         ("card('srn/parameters/x')", "there is no 'x'; there are no further parts"),
         ("card('snow')", "snow"),
         ("paper('brn/table-99')", "there is no 'brn/table-99'"),
+        ("catalogue('snow')", "snow"),
         ("output('SRN')", "is nowhere"),
         ("output('BRN')", "is 33.2 or −0.5"),
         ("output('rainy', 9)", "is nowhere"),
