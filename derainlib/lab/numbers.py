@@ -44,7 +44,8 @@ from derainlib.models import weights
 
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 FUNCTIONS = {
-    "abs": abs, "len": len, "max": max, "min": min, "number": lambda text, *words: _behind([text], *words), "round": round, "sum": sum, "word": WORDS.__getitem__,
+    "abs": abs, "len": len, "max": max, "min": min, "round": round, "sum": sum, "word": WORDS.__getitem__,
+    "number": lambda text, *words: _behind([text], *words),
 }  # fmt: skip
 """What an expression may call beside the sources; `word` writes a whole number up to twelve in letters."""
 
