@@ -52,7 +52,7 @@ FUNCTIONS = {
 _MARK = re.compile(r"<!-- ([=?]) ([^\n]+?) -->(.*?)<!-- / -->", re.DOTALL)
 _OPENED = re.compile(r"<!-- [=?] ")
 _FIRST = re.compile(r"^[\s>]*(?:(?:[-*+]|\d+[.)])\s+)*<!-- [=?] ", re.MULTILINE)
-_NUMBER = re.compile(r"(?<![\w.])[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?")
+_NUMBER = re.compile(r"(?<![\w.])(?>[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?)(?!\w)")
 _ALLOWED = (
     ast.Expression, ast.JoinedStr, ast.FormattedValue, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Call,
     ast.Name, ast.Constant, ast.Load, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.unaryop, ast.boolop, ast.cmpop,

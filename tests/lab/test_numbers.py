@@ -15,7 +15,7 @@ from derainlib.papers import TABLES
 ROOT = Path(__file__).parents[2]
 PRINTED = [
     "           PSNR      SSIM\nrainy   23.0 dB    0.727\nBRN     33.2 dB  +1,234\n",
-    "seconds\nBRN  −0.5   2e-3\nRain100L: 8% of 12\n",
+    "seconds\nBRN  −0.5   2e-3\nRain100L: 8% of 12, 763f5c 4x\n",
 ]
 
 
@@ -108,6 +108,7 @@ def test_changed_source_is_seen():
         ("output('SRN')", "is nowhere"),
         ("output('BRN')", "is 33.2 or −0.5"),
         ("output('rainy', 9)", "is nowhere"),
+        ("output('Rain100L', 3)", "is nowhere"),
         ("1 / 0", "division by zero"),
         ("1 +", "cannot be read"),
         ("secret('x')", "'secret' is not defined"),
