@@ -188,10 +188,10 @@ def _tables() -> dict[str, dict]:
 
 def _behind(outputs: Sequence[str], words: str, place: int = 1, within: str = "") -> float:
     """The number behind some words on a line of one of the texts, and of no other value anywhere."""
-    words = _spaced(words)
+    whole = re.compile(rf"(?<![\w.−-]){re.escape(_spaced(words))}(?!(?<=\w)\w)")
     texts = [text for text in outputs if _spaced(within) in _spaced(text)]
-    lines = [line for text in texts for line in map(_spaced, text.splitlines()) if words in line]
-    behind = [_NUMBER.findall(line.split(words, 1)[1]) for line in lines]
+    places = [whole.search(line) for text in texts for line in map(_spaced, text.splitlines())]
+    behind = [_NUMBER.findall(found.string, found.end()) for found in places if found]
     found = sorted({numbers[place - 1] for numbers in behind if len(numbers) >= place})
     if len(found) != 1:
         seen = " or ".join(found) or "nowhere"

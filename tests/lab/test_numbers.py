@@ -15,7 +15,7 @@ from derainlib.papers import TABLES
 ROOT = Path(__file__).parents[2]
 PRINTED = [
     "           PSNR      SSIM\nrainy   23.0 dB    0.727\nBRN     33.2 dB  +1,234\n",
-    "seconds\nBRN  −0.5   2e-3\nRain100L: 8% of 12, 763f5c 4x\n",
+    "seconds\nBRN  −0.5   2e-3\nRain100L: 8% of 12, 763f5c 4x\n-50% 1\n0% 2\n50% 3\nT=4\n",
 ]
 
 
@@ -64,6 +64,10 @@ def test_each_source_is_read():
         ("output('BRN', 2, 'seconds')", "0.002"),
         ("output('Rain100L')", "8"),
         ("output('8% of'):.0f", "12"),
+        ("output('0%')", "2"),
+        ("output('50%')", "3"),
+        ("output('-50%')", "1"),
+        ("output('T=')", "4"),
     ],
 )
 def test_outputs_are_read_by_the_words_of_a_line(source, text):
