@@ -1,6 +1,6 @@
 """Draws the README's picture: hold-out photographs, what the shipped networks make of them, and the truth.
 
-python tools/picture.py            # writes notebooks/images/results.png
+    python tools/picture.py            # writes notebooks/images/results.jpg
 """
 
 import argparse
@@ -13,7 +13,7 @@ from derainlib.inference import clean
 from derainlib.lab import figures, series
 from derainlib.models import weights
 
-TARGET = Path(__file__).parents[1] / "notebooks" / "images" / "results.png"
+TARGET = Path(__file__).parents[1] / "notebooks" / "images" / "results.jpg"
 ROWS = (("light", 1), ("heavy", 2))
 """Kind of rain, and which photograph of scikit-image's hold-out."""
 WINDOW = (slice(None), slice(None), slice(40, 280), slice(60, 380))
@@ -34,9 +34,7 @@ def main(arguments: Sequence[str] | None = None):
         titles.append("without rain")
         shown += [image[WINDOW][0] for image in (*images.values(), pair.clean)]
     TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_bytes(
-        figures.png(figures.show(shown, titles, columns=len(networks) // 2 + 1, width=2.4), limit=400_000)
-    )
+    TARGET.write_bytes(figures.jpeg(figures.show(shown, titles, columns=len(networks) // 2 + 1, width=2.25)))
 
 
 if __name__ == "__main__":

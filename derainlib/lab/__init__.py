@@ -3,6 +3,8 @@
     figures     pictures with one look, small enough to be stored
     widgets     live demonstrations that leave a picture on a page without a kernel
     exercises   questions that check an answer, give hints, show a solution
+    numbers     numbers in prose, each bound to its source
+    results     what the benchmarks measured
     series      the table of contents
     publish     `python -m derainlib.lab.publish`: run a notebook and store its outputs
 

@@ -1,13 +1,13 @@
 """Pictures with one look: images side by side, labelled maps, curves, filmstrips.
 
 Every figure is drawn on Matplotlib's Agg canvas without pyplot, whose global state does not survive the
-threads on which JupyterLab runs callbacks. A figure shows itself as a PNG of at most `LIMIT` bytes, so a
-notebook that stores its outputs stays small, and its text form names what it shows, so a test can compare it.
+threads on which JupyterLab runs callbacks. A notebook stores photographs as JPEG and graphs as PNG, so that it
+stays small without spoiling either; the text form of a figure names what it shows, so a test can compare it.
 """
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -21,8 +21,14 @@ from torch import Tensor
 
 from derainlib.errors import DerainError
 
-LIMIT = 100_000
+LIMIT = 200_000
 """The most bytes that a stored picture may have."""
+
+WIDEST = 900
+"""The most pixels from left to right of a stored picture."""
+
+_JPEG = {"format": "JPEG", "quality": 88, "subsampling": 0, "optimize": True, "progressive": True}
+_GRAPH = 2  # a picture whose PNG is not that much larger than its JPEG is a graph: flat, with sharp edges
 
 PALETTE = seaborn.color_palette("colorblind")
 """Ten colours that colour-blind readers can tell apart."""
@@ -54,7 +60,7 @@ matplotlib.rcParams.update(
 
 
 class Picture(Figure):
-    """A figure that shows itself in a notebook as a small PNG, without pyplot.
+    """A figure that shows itself in a notebook without pyplot, as `stored` has it.
 
     Args:
         summary: the figure in words; its text form, hence what a test of the stored notebook compares.
@@ -70,7 +76,7 @@ class Picture(Figure):
         return f"Picture({self.summary or ' | '.join(filter(None, (axes.get_title() for axes in self.axes)))})"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        return {"image/png": base64.b64encode(png(self)).decode(), "text/plain": repr(self)}
+        return stored(self) | {"text/plain": repr(self)}
 
 
 def canvas(
@@ -91,27 +97,47 @@ def canvas(
     return figure, figure.subplots(rows, columns, **options)
 
 
-def png(picture, limit: int | None = LIMIT) -> bytes:
+def png(picture) -> bytes:
     """A picture as the bytes of a PNG file.
 
     Args:
         picture: a figure, a Pillow image, an image tensor or array (see `pixels`), or PNG bytes.
-        limit: the most bytes to return; colours, then size, are reduced until the picture fits. None: no
-            limit.
-
-    Returns:
-        the PNG file.
     """
     if isinstance(picture, bytes):
-        data = picture
-    elif isinstance(picture, Figure):
-        buffer = io.BytesIO()
+        return picture
+    if isinstance(picture, Figure):
         # No metadata: the file must not change with the version or the day it was drawn.
-        picture.savefig(buffer, format="png", metadata={"Software": None})
-        data = buffer.getvalue()
-    else:
-        data = _encode(picture if isinstance(picture, Image.Image) else Image.fromarray(_bytes(picture)))
-    return data if limit is None or len(data) <= limit else _shrunk(data, limit)
+        return _written(lambda file: picture.savefig(file, format="png", metadata={"Software": None}))
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(_bytes(picture))
+    return _written(lambda file: image.save(file, format="PNG", optimize=True))
+
+
+def jpeg(picture) -> bytes:
+    """A picture as the bytes of a JPEG file, with its colours at full size (4:4:4), `WIDEST` pixels wide at most.
+
+    Args:
+        picture: what `png` takes.
+    """
+    image = _fitted(picture)
+    return _written(lambda file: image.save(file, **_JPEG))
+
+
+def stored(picture) -> dict[str, str]:
+    """A picture as a notebook stores it: a graph as PNG of 256 colours, which it hardly exceeds, a photograph as JPEG.
+
+    What is a graph is seen by size: flat colours make a small PNG, grain and texture a large one.
+
+    Args:
+        picture: what `png` takes.
+
+    Returns:
+        one entry, from the MIME type to the file in base 64.
+    """
+    drawn = _fitted(picture)
+    kind, data = "jpeg", jpeg(drawn)
+    if len(png(drawn)) < _GRAPH * len(data):
+        kind, data = "png", png(drawn.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
+    return {f"image/{kind}": base64.b64encode(data).decode()}
 
 
 def pixels(image: Tensor | np.ndarray) -> np.ndarray:
@@ -139,6 +165,19 @@ def pixels(image: Tensor | np.ndarray) -> np.ndarray:
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
         raise DerainError(f"an image of shape {tuple(image.shape)} cannot be shown: give one (3, H, W) or (1, H, W)")
     return array.astype(np.float32).clip(0, 1)
+
+
+def place(ax: Axes, image: Tensor | np.ndarray, title: str = "") -> None:
+    """Put an image into axes, under its title and without ticks.
+
+    Args:
+        ax: where to draw.
+        image: in [0, 1], of any shape that `pixels` takes.
+        title: over the image.
+    """
+    ax.imshow(pixels(image), cmap="gray", vmin=0, vmax=1)
+    ax.set_title(title)
+    ax.set_axis_off()
 
 
 def show(images, titles: Sequence[str] | None = None, columns: int | None = None, width: float = 2.2) -> Picture:
@@ -169,11 +208,10 @@ def show(images, titles: Sequence[str] | None = None, columns: int | None = None
     rows = -(-len(images) // columns)
     tallest = max(image.shape[0] / image.shape[1] for image in images)
     figure, axes = canvas(rows, columns, (width * columns, (width * tallest + 0.3) * rows), squeeze=False)
-    for ax in axes.flat:
+    for ax in axes.flat[len(images) :]:
         ax.set_axis_off()
     for ax, image, title in zip(axes.flat, images, titles, strict=False):
-        ax.imshow(image, cmap="gray", vmin=0, vmax=1)
-        ax.set_title(title)
+        place(ax, image, title)
     return figure
 
 
@@ -290,19 +328,18 @@ def differences(ax: Axes, found: Mapping[str, Mapping], label: str) -> None:
     ax.set(xlabel=label, yticks=range(len(found)), yticklabels=list(found), ylim=(len(found) - 0.5, -0.5))
 
 
-def filmstrip(frames: Iterable[bytes], captions: Iterable[str], limit: int | None = LIMIT, width: int = 1000) -> bytes:
+def filmstrip(frames: Iterable[bytes], captions: Iterable[str], width: int = WIDEST) -> Image.Image:
     """Several pictures as one, each under its caption: what a widget shows as its control moves.
 
     Args:
         frames: PNG files of equal proportions.
         captions: the text over each.
-        limit: the most bytes of the result.
         width: of the result in pixels, at most.
 
     Returns:
-        a PNG file, its frames in rows.
+        an RGB image, its frames in rows.
     """
-    images = [Image.open(io.BytesIO(frame)).convert("RGB") for frame in frames]
+    images = [_opened(frame) for frame in frames]
     captions, gap, line = list(captions), 8, 20
     # As many in a row as fit without shrinking text beyond reading.
     columns = max(1, min(len(images), int((width + gap) // (min(0.6 * images[0].width, 420) + gap))))
@@ -316,36 +353,27 @@ def filmstrip(frames: Iterable[bytes], captions: Iterable[str], limit: int | Non
         left, top = number % columns * (across + gap), number // columns * (high + gap)
         draw.text((left + across / 2, top + line / 2), caption, fill="black", font=font, anchor="mm")
         strip.paste(image, (left, top + line))
-    return png(strip, limit)
+    return strip
 
 
 def _bytes(image: Tensor | np.ndarray) -> np.ndarray:
     return (pixels(image) * 255).round().astype(np.uint8)
 
 
-def _encode(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+def _fitted(picture) -> Image.Image:
+    """What `png` takes as an RGB image, made smaller where it is wider than `WIDEST`."""
+    image = picture.convert("RGB") if isinstance(picture, Image.Image) else _opened(png(picture))
+    if image.width <= WIDEST:
+        return image
+    return image.resize((WIDEST, round(image.height * WIDEST / image.width)), Image.LANCZOS)
 
 
-def _shrunk(data: bytes, limit: int) -> bytes:
-    """The PNG file with fewer colours, and if need be fewer pixels, until it has `limit` bytes."""
-    original = Image.open(io.BytesIO(data)).convert("RGB")
-    scale = 1.0
-    while True:
-        size = (max(1, round(original.width * scale)), max(1, round(original.height * scale)))
-        image = original if scale == 1 else original.resize(size, Image.LANCZOS)
-        for colours, dither in (
-            (256, Image.Dither.FLOYDSTEINBERG),
-            (256, Image.Dither.NONE),
-            (96, Image.Dither.NONE),
-        ):
-            # Covers the colours' range, so that white stays white and a colour bar keeps its rare ends.
-            palette = image.quantize(colours, method=Image.Quantize.MAXCOVERAGE)
-            small = _encode(image.quantize(palette=palette, dither=dither))
-            if len(small) <= limit:
-                return small
-        if size == (1, 1):
-            raise DerainError(f"no picture fits into {limit} bytes: give a larger limit")
-        scale *= 0.85
+def _opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def _written(save: Callable[[io.BytesIO], object]) -> bytes:
+    """What `save` writes into a file."""
+    file = io.BytesIO()
+    save(file)
+    return file.getvalue()

@@ -4,12 +4,12 @@ import base64
 import re
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import nbformat
 
-from derainlib.lab import series
+from derainlib.lab import numbers, series
 from derainlib.lab.figures import LIMIT
 
 LONGEST, MEDIAN = 40, 12
@@ -77,6 +77,7 @@ def _prose(notebook: nbformat.NotebookNode, entry: series.Entry, folder: Path) -
         yield "its CPU time was not measured"
     if series.filled(notebook, entry, series.existing(folder)):
         yield "its links or its table of contents are out of date"
+    yield from numbers.wrong(notebook)
 
 
 def _code(notebook: nbformat.NotebookNode) -> Iterator[str]:
@@ -112,17 +113,22 @@ def _outputs(notebook: nbformat.NotebookNode) -> Iterator[str]:
             yield f"cell {number} shows a path of one machine"
         if any(map(_ADDRESS.search, texts)):
             yield f"cell {number} shows a memory address, different in each run"
-        if _LIVE in data or (data.get("text/plain", "").startswith("Demo(") and "image/png" not in data):
+        if _LIVE in data or (data.get("text/plain", "").startswith("Demo(") and not _pictures(data)):
             yield f"cell {number} shows a widget without a picture: nothing is seen where no kernel runs"
         yield from (
             f"cell {number} stores a picture of {size // 1000} kB, more than {LIMIT // 1000}"
-            for kind, content in data.items()
-            if kind.startswith("image/") and (size := _size(kind, content)) > LIMIT
+            for kind in _pictures(data)
+            if (size := _size(kind, data[kind])) > LIMIT
         )
 
 
 def _has_picture(cell: nbformat.NotebookNode) -> bool:
-    return any("image/png" in output.get("data", ()) for output in cell.get("outputs", ()))
+    return any(_pictures(output.get("data", {})) for output in cell.get("outputs", ()))
+
+
+def _pictures(data: Mapping[str, str]) -> list[str]:
+    """MIME types of the pictures among what an output holds."""
+    return [kind for kind in data if kind.startswith("image/")]
 
 
 def _size(kind: str, content: str) -> int:

@@ -2,8 +2,9 @@
 
 Each notebook is executed from the start by the kernel of the running environment. What changes from run to
 run is left out (widget state, timings, model ids: a demonstration keeps its filmstrip and its text), the
-links and the CPU time are written into its opening, and the result replaces the file only if the gate finds
-nothing wrong with it. Then the links of its neighbours and the README's table of contents follow.
+links and the CPU time are written into its opening, the numbers that are bound to its outputs into its prose,
+and the result replaces the file only if the gate finds nothing wrong with it. Then the links of its neighbours
+and the README's table of contents follow.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from nbclient.exceptions import CellExecutionError
 
 from derainlib.errors import DerainError
 from derainlib.files import write_atomically
-from derainlib.lab import gate, series
+from derainlib.lab import gate, numbers, series
 from derainlib.models import weights
 
 FOLDER = Path("notebooks")
@@ -52,6 +53,7 @@ def publish(path: Path) -> list[str]:
     for number, cell in enumerate(notebook.cells):
         cell.id = f"{entry.number}-{number:02d}"
     series.filled(notebook, entry, series.existing(path.parent))
+    numbers.refresh(notebook)
     return _replace(path, notebook)
 
 
@@ -76,7 +78,7 @@ def settle(notebook: nbformat.NotebookNode, seconds: float) -> None:
         for output in cell.get("outputs", ()):
             if "data" in output:
                 output.metadata = nbformat.from_dict({})
-                if "image/png" in output.data:
+                if {"image/png", "image/jpeg"} & set(output.data):
                     output.data.pop(_LIVE, None)
     known = notebook.metadata.get("derainlib", {}).get("cpu_seconds")
     # A time within half as much again is the same time: the file should not change for that.
@@ -96,13 +98,13 @@ def link(folder: Path) -> list[Path]:
     for entry in entries:
         path = folder / entry.file
         notebook = nbformat.read(path, as_version=4)
-        if series.filled(notebook, entry, entries):
+        if series.filled(notebook, entry, entries) | numbers.refresh(notebook):
             write_atomically(path, _text(notebook))
             changed.append(path)
     readme = folder.parent / "README.md"
     if readme.is_file():
         old = readme.read_text()
-        new = series.fill(old, series.CONTENTS, series.contents(entries, f"{folder.name}/"))
+        new = series.fill(numbers.written(old), series.CONTENTS, series.contents(entries, f"{folder.name}/"))
         new = series.fill(new, series.SCORES, series.scores({name: weights.card(name) for name in weights.shipped()}))
         if new != old:
             write_atomically(readme, new.encode())
@@ -116,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m derainlib.lab.publish", description="Run notebooks, store their outputs."
     )
     parser.add_argument("notebooks", nargs="*", type=Path, help="all of the series where left out")
-    parser.add_argument("--links", action="store_true", help="run nothing, bring links and contents up to date")
+    parser.add_argument("--links", action="store_true", help="run nothing, renew links, contents and numbers")
     options = parser.parse_args(arguments)
     paths = options.notebooks or [FOLDER / entry.file for entry in series.existing(FOLDER)]
     results = [] if options.links else [_reported(path) for path in paths]

@@ -82,7 +82,7 @@ class Demo:
 
     Attributes:
         controls: the widgets by name; setting a `value` moves the picture.
-        strip: the PNG file of the filmstrip.
+        strip: the filmstrip, a Pillow image.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Demo:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, object]:
         live = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
-        return {"text/plain": repr(self), "image/png": base64.b64encode(self.strip).decode(), _LIVE: live}
+        return {"text/plain": repr(self), _LIVE: live} | figures.stored(self.strip)
 
     def _follow(self, change) -> None:
         """Redraw. An exception is shown and raised: Jupyter only logs what a browser's message causes."""
@@ -147,7 +147,7 @@ class Demo:
             data = self._seen.get(key)
             if data is None:
                 with torch.inference_mode(not self.gradients), torch.set_grad_enabled(self.gradients):
-                    data = figures.png(self.function(**values), limit=None)
+                    data = figures.png(self.function(**values))
             if key is not None:
                 self._seen[key] = data
                 if len(self._seen) > _REMEMBERED:

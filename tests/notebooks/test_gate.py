@@ -10,7 +10,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
-from derainlib.lab import gate, series
+from derainlib.lab import figures, gate, series
 from derainlib.models import weights
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -93,7 +93,8 @@ def replace(old: str, new: str = "") -> Callable[[NotebookNode], None]:
 def drop_pictures(notebook: NotebookNode) -> None:
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
-            output.get("data", {}).pop("image/png", None)
+            for kind in ("image/png", "image/jpeg"):
+                output.get("data", {}).pop(kind, None)
 
 
 DAMAGES = {
@@ -114,8 +115,8 @@ DAMAGES = {
         "widget without a picture",
     ),
     "a large picture": (
-        shown(image__png=base64.b64encode(bytes(100_001)).decode()),
-        "stores a picture of 100 kB",
+        shown(image__png=base64.b64encode(bytes(figures.LIMIT + 1)).decode()),
+        f"stores a picture of {figures.LIMIT // 1000} kB",
     ),
     "widget state": (lambda n: n.metadata.update(widgets={}), "metadata.widgets"),
     "another kernel": (lambda n: n.metadata.kernelspec.update(name="mine"), "not python3"),
