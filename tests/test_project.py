@@ -45,7 +45,9 @@ def test_pins_are_what_the_tests_run_with(pins):
 def test_conda_takes_the_pins(project):
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *conda, pip = environment["dependencies"]
-    assert pip == {"pip": ["-r requirements.txt", "--editable ."]}
+    # The build of torch for CPUs, as `make setup TORCH_INDEX=…` takes it.
+    (index,) = re.findall("make setup TORCH_INDEX=(https.*)", (ROOT / "README.md").read_text())
+    assert pip == {"pip": [f"--extra-index-url {index}", "-r requirements.txt", "--editable ."]}
     # Only Python and pip come from conda: a version stands in one list, requirements.txt.
     python, installer = conda
     assert installer == "pip"
@@ -53,18 +55,37 @@ def test_conda_takes_the_pins(project):
 
 
 def targets() -> set[str]:
-    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def test_ci_runs_the_commands_of_the_readme():
     readme = (ROOT / "README.md").read_text()
     commands = {line.split()[1] for line in readme.splitlines() if line.startswith("make ")}
-    assert {"lab", "test"} <= commands <= targets()
+    assert {"lab", "quick", "test"} <= commands <= targets()
     assert "make test" in readme[:1500]
-    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
-    (run,) = (step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step)
-    assert run.startswith("make test")
-    assert (ROOT / ".ci/run").read_text().splitlines()[-1] == "exec make test"
+    (run,) = steps("test", "test")
+    assert run.startswith("make ci ")
+    assert (ROOT / ".ci/run").read_text().splitlines()[-1] == "exec make ci"
+    assert "ci: test" in (ROOT / "Makefile").read_text()
+
+
+def steps(workflow: str, job: str) -> list[str]:
+    """The commands of a job of a hosted workflow."""
+    jobs = yaml.safe_load((ROOT / f".github/workflows/{workflow}.yml").read_text())["jobs"]
+    return [step["run"] for step in jobs[job]["steps"] if "run" in step]
+
+
+def test_hosted_jobs_run_what_the_readme_tells():
+    """On a machine without make what its first screen has for PowerShell, then `make quick` in plain commands."""
+    readme = (ROOT / "README.md").read_text()[:2500]
+    (windows,) = re.findall(r"```powershell\n(.*?)```", readme, re.DOTALL)
+    create, install, quick = steps("test", "elsewhere")
+    assert create.removeprefix("python") == windows.splitlines()[0].removeprefix("py")
+    assert install.removeprefix("${{ matrix.python }}") == windows.splitlines()[1].removeprefix(r".venv\Scripts\python")
+    assert "pytest --quick" in quick
+    assert "$(PYTEST) --quick" in (ROOT / "Makefile").read_text()
+    assert "00_start_here.ipynb" in steps("weekly", "environment")[0]
+    assert steps("weekly", "notebooks")[0].startswith("make notebooks-all ")
 
 
 def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess:
