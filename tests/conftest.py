@@ -10,6 +10,24 @@ import torch
 LONGEST = 12
 """Groups of tests whose CPU time is told one by one; the others are summed up."""
 
+SLOW = (
+    "as_a_process",
+    "average_is_the_one_by_hand",
+    "forms_agree",
+    "killed_and",
+    "live_session",
+    "machine_that_gets_quicker",
+    "minutes_are_added",
+    "processes_weigh",
+    "qsnet_tables",
+    "sixth_network",
+    "training_speed",
+    "trains_prints_and_goes_on",
+    "TestTrainWeights",
+    "two_processes",
+)
+"""Parts of the names of tests that take seconds each: whole trainings, processes that are killed, kernels."""
+
 BEGUN = pytest.StashKey[float]()
 
 
@@ -33,7 +51,7 @@ def why_not_quick(item: pytest.Item) -> str:
         return "about notebooks"
     if "derain_data" in item.fixturenames:
         return "needs research data"
-    return "marked slow" if item.get_closest_marker("slow") else ""
+    return "slow" if item.get_closest_marker("slow") or any(part in item.nodeid for part in SLOW) else ""
 
 
 def pytest_runtest_setup(item):

@@ -12,6 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests import conftest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -121,6 +123,12 @@ class TestMake:
         assert "Nothing to be done" in make("setup", folder=tmp_path).stdout
         (tmp_path / "requirements.txt").write_text("other")
         assert "pip install" in make("-n", "setup", folder=tmp_path).stdout
+
+
+def test_slow_tests_exist():
+    """A test that was given another name would be slow in a quick run."""
+    names = "\n".join(f"{path}\n{path.read_text()}" for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [part for part in conftest.SLOW if part not in names] == []
 
 
 def test_citation_agrees(project):
