@@ -77,7 +77,8 @@ def compare(stored: list[bytes], fresh: list[bytes]) -> str:
 def difference(stored: bytes, fresh: bytes) -> str:
     """In what a picture differs from the stored one, in a line; nothing if they look alike."""
     old, new = (Image.open(io.BytesIO(data)).convert("RGB") for data in (stored, fresh))
-    if max(abs(a - b) for a, b in zip(old.size, new.size, strict=True)) > SHRUNK:
+    # Of another size it may be, for a JPEG is no wider than a page; not of other proportions.
+    if abs(new.height - old.height * new.width / old.width) > max(1, new.height / 100):
         return f"{new.width} x {new.height} pixels, not {old.width} x {old.height}"
     size = [max(1, round(side / SHRUNK)) for side in old.size]
     old, new = from_afar(old, size), from_afar(new, size)

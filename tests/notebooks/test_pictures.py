@@ -62,6 +62,10 @@ def photograph(change=lambda image: image, quality=95, subsampling=0) -> bytes:
     return file.getvalue()
 
 
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
 def moved(image: Image.Image, right: int) -> Image.Image:
     return image.transform(image.size, Image.Transform.AFFINE, (1, 0, -right, 0, 1, 0), fillcolor="white")
 
@@ -91,6 +95,7 @@ FORGIVEN = {
     "a coarser JPEG": lambda: (photograph(), photograph(quality=88)),
     "a JPEG with fewer colours": lambda: (photograph(), photograph(quality=88, subsampling=2)),
     "some grain": lambda: (photograph(), photograph(grainy)),
+    "another size": lambda: (curves(), photograph(lambda image: opened(curves()).resize((450, 270)))),
     "a pixel": lambda: (photograph(), photograph(lambda image: moved(image, 1))),
 }
 
@@ -110,7 +115,7 @@ SEEN = {
     "a paler photograph": lambda: (photograph(), photograph(lambda image: ImageEnhance.Color(image).enhance(0.8))),
     "a blurred photograph": lambda: (photograph(), photograph(lambda i: i.filter(ImageFilter.GaussianBlur(4)))),
     "a photograph aside": lambda: (photograph(), photograph(lambda image: moved(image, 12))),
-    "another size": lambda: (photograph(), photograph(lambda image: image.resize((890, 900)))),
+    "other proportions": lambda: (photograph(), photograph(lambda image: image.resize((880, 900)))),
 }  # fmt: skip
 
 
