@@ -1,10 +1,112 @@
-"""Fixtures that every part of the tests shares."""
+"""Fixtures that every part of the tests shares; what a run leaves out and why; where its time goes."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+
+LONGEST = 12
+"""Groups of tests whose CPU time is told one by one; the others are summed up."""
+
+SLOW = (
+    "as_a_process",
+    "average_is_the_one_by_hand",
+    "forms_agree",
+    "killed_and",
+    "live_session",
+    "machine_that_gets_quicker",
+    "minutes_are_added",
+    "processes_weigh",
+    "qsnet_tables",
+    "sixth_network",
+    "training_speed",
+    "trains_prints_and_goes_on",
+    "TestTrainWeights",
+    "two_processes",
+)
+"""Parts of the names of tests that take seconds each: whole trainings, processes that are killed, kernels."""
+
+BEGUN = pytest.StashKey[float]()
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("derainlib")
+    group.addoption("--quick", action="store_true", help="leave out notebooks, research data and what is slow")
+    group.addoption("--all-notebooks", action="store_true", help="every notebook by papermill, too, not only its turn")
+
+
+def pytest_collection_modifyitems(config, items):
+    """`--quick` skips rather than deselects, so that the end of the run says what it did not look at."""
+    if config.option.quick:
+        for item in items:
+            if reason := why_not_quick(item):
+                item.add_marker(pytest.mark.skip(f"not in a quick run: {reason}"))
+
+
+def why_not_quick(item: pytest.Item) -> str:
+    """What keeps a test out of a quick run; nothing, if it belongs there."""
+    if "notebooks" in item.path.parts:
+        return "about notebooks"
+    if "derain_data" in item.fixturenames:
+        return "needs research data"
+    return "slow" if item.get_closest_marker("slow") or any(part in item.nodeid for part in SLOW) else ""
+
+
+def pytest_runtest_setup(item):
+    item.stash[BEGUN] = cpu_seconds()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Every test reports its CPU time, with that of the processes that it started and waited for."""
+    report = yield
+    if call.when == "teardown" and BEGUN in item.stash:
+        report.user_properties.append(("cpu", cpu_seconds() - item.stash[BEGUN]))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What was left out, by reason, and where the CPU time went: a table of a few lines each."""
+    reports = [one for some in terminalreporter.stats.values() for one in some if isinstance(one, pytest.TestReport)]
+    table(terminalreporter, "left out", left_out(terminalreporter.stats), "tests")
+    table(terminalreporter, "CPU time", times(reports), "s")
+
+
+def left_out(stats: dict[str, list]) -> Counter:
+    """How many tests did not run, by reason."""
+    skipped = (report.longrepr for report in stats.get("skipped", ()))
+    counts = Counter(where[2].removeprefix("Skipped: ") for where in skipped if isinstance(where, tuple))
+    if deselected := len(stats.get("deselected", ())):
+        counts["not chosen by -k or -m"] = deselected
+    return counts
+
+
+def times(reports: list[pytest.TestReport]) -> Counter:
+    """CPU seconds by group of tests: a file, or a folder where it has several files about one thing."""
+    counts = Counter()
+    for report in reports:
+        file = Path(report.nodeid.split("::")[0])
+        group = file.stem if file.parent.name in ("tests", "notebooks") else file.parent.name
+        counts[group] += sum(value for name, value in report.user_properties if name == "cpu")
+    largest = Counter(dict(counts.most_common(LONGEST)))
+    largest["everything else"] = counts.total() - largest.total()
+    largest["together"] = counts.total()
+    return largest
+
+
+def table(terminalreporter, title: str, counts: Counter, unit: str):
+    if counts.total() >= 1:
+        terminalreporter.section(title)
+        for what, count in counts.items():
+            terminalreporter.line(f"{count:7.0f} {unit:6} {what}")
+
+
+def cpu_seconds() -> float:
+    """What this process used, and those that it waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 @pytest.fixture(scope="session")

@@ -225,7 +225,7 @@ def _written(data: bytes) -> Callable[[Path], None]:
 HOSTILE = [Hostile(name, _written(data), words) for name, (data, words) in CONTENTS.items()] + [
     Hostile("missing.png", lambda path: None, "No such file"),
     Hostile("folder.png", Path.mkdir, "folder"),
-    Hostile("pipe.png", os.mkfifo, "regular file"),
+    *([Hostile("pipe.png", os.mkfifo, "regular file")] if hasattr(os, "mkfifo") else []),
     Hostile("dangling.png", lambda path: path.symlink_to("nowhere.png"), "No such file"),
     Hostile("loop.png", lambda path: path.symlink_to(path.name), "symbolic links"),
     Hostile("null\0byte.png", lambda path: None, "null byte"),

@@ -1,4 +1,4 @@
-"""What a user does with real photographs: `derain image` on a dozen pairs of Rain100L and half a dozen real ones."""
+"""What a user does with real photographs: `derain image` on pairs of Rain100L and on real ones."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 from derainlib import cli, images, metrics
 
-PAIRS, PHOTOGRAPHS, LARGEST = 12, 6, 1_000_000
+PAIRS, PHOTOGRAPHS, LARGEST = 3, 2, 1_000_000
 
 
 def take(folder: Path, count: int) -> list[Path]:

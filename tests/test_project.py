@@ -12,6 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests import conftest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -45,7 +47,9 @@ def test_pins_are_what_the_tests_run_with(pins):
 def test_conda_takes_the_pins(project):
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *conda, pip = environment["dependencies"]
-    assert pip == {"pip": ["-r requirements.txt", "--editable ."]}
+    # The build of torch for CPUs, as `make setup TORCH_INDEX=…` takes it.
+    (index,) = re.findall("make setup TORCH_INDEX=(https.*)", (ROOT / "README.md").read_text())
+    assert pip == {"pip": [f"--extra-index-url {index}", "-r requirements.txt", "--editable ."]}
     # Only Python and pip come from conda: a version stands in one list, requirements.txt.
     python, installer = conda
     assert installer == "pip"
@@ -53,18 +57,37 @@ def test_conda_takes_the_pins(project):
 
 
 def targets() -> set[str]:
-    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def test_ci_runs_the_commands_of_the_readme():
     readme = (ROOT / "README.md").read_text()
     commands = {line.split()[1] for line in readme.splitlines() if line.startswith("make ")}
-    assert {"lab", "test"} <= commands <= targets()
+    assert {"lab", "quick", "test"} <= commands <= targets()
     assert "make test" in readme[:1500]
-    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
-    (run,) = (step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step)
-    assert run.startswith("make test")
-    assert (ROOT / ".ci/run").read_text().splitlines()[-1] == "exec make test"
+    (run,) = steps("test", "test")
+    assert run.startswith("make ci ")
+    assert (ROOT / ".ci/run").read_text().splitlines()[-1] == "exec make ci"
+    assert "ci: test" in (ROOT / "Makefile").read_text()
+
+
+def steps(workflow: str, job: str) -> list[str]:
+    """The commands of a job of a hosted workflow."""
+    jobs = yaml.safe_load((ROOT / f".github/workflows/{workflow}.yml").read_text())["jobs"]
+    return [step["run"] for step in jobs[job]["steps"] if "run" in step]
+
+
+def test_hosted_jobs_run_what_the_readme_tells():
+    """On a machine without make what its first screen has for PowerShell, then `make quick` in plain commands."""
+    readme = (ROOT / "README.md").read_text()[:2500]
+    (windows,) = re.findall(r"```powershell\n(.*?)```", readme, re.DOTALL)
+    create, install, quick = steps("test", "elsewhere")
+    assert create.removeprefix("python") == windows.splitlines()[0].removeprefix("py")
+    assert install.removeprefix("${{ matrix.python }}") == windows.splitlines()[1].removeprefix(r".venv\Scripts\python")
+    assert "pytest --quick" in quick
+    assert "$(PYTEST) --quick" in (ROOT / "Makefile").read_text()
+    assert "00_start_here.ipynb" in steps("weekly", "environment")[0]
+    assert steps("weekly", "notebooks")[0].startswith("make notebooks-all ")
 
 
 def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess:
@@ -100,6 +123,12 @@ class TestMake:
         assert "Nothing to be done" in make("setup", folder=tmp_path).stdout
         (tmp_path / "requirements.txt").write_text("other")
         assert "pip install" in make("-n", "setup", folder=tmp_path).stdout
+
+
+def test_slow_tests_exist():
+    """A test that was given another name would be slow in a quick run."""
+    names = "\n".join(f"{path}\n{path.read_text()}" for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [part for part in conftest.SLOW if part not in names] == []
 
 
 def test_citation_agrees(project):

@@ -1,5 +1,6 @@
 """What a notebook of the series must be: `problems` lists what is wrong with one."""
 
+import ast
 import base64
 import re
 import statistics
@@ -16,7 +17,13 @@ LONGEST, MEDIAN = 40, 12
 """Lines of a code cell: at most, and in the middle of all cells of a notebook."""
 
 COMPARED = 5
-"""A notebook has at least this many outputs whose text is compared with a second run; pictures never are."""
+"""A notebook has at least this many outputs whose text nbval compares with a second run."""
+
+PARAMETERS = "parameters"
+"""The tag of the one cell after which papermill puts its values."""
+
+DEMOS = {"Demo", "demo", "before_after", "upload"}
+"""What makes a demonstration, see `derainlib.lab.widgets`."""
 
 OPENING = ("**You will be able to**", "**You need**", "**Paper**", "<!-- navigation -->")
 ENDING = ("## Summary", "## Exercises", "## Further reading")
@@ -51,6 +58,26 @@ def outputs(notebook: nbformat.NotebookNode) -> Iterator[tuple[int, nbformat.Not
     """Every output, with the number of its cell."""
     for number, cell in enumerate(notebook.cells):
         yield from ((number, output) for output in cell.get("outputs", ()))
+
+
+def code(path: Path) -> list[str]:
+    """The code cells of a stored notebook."""
+    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def parameters(notebook: nbformat.NotebookNode) -> dict[str, object]:
+    """What papermill can change: names and values in the cell tagged `parameters`.
+
+    Raises:
+        ValueError: there is not one such cell, or more in it than names with plain values.
+    """
+    tagged = [cell.source for cell in notebook.cells if PARAMETERS in cell.metadata.get("tags", ())]
+    if len(tagged) != 1:
+        raise ValueError(f"{len(tagged)} cells are tagged '{PARAMETERS}': papermill needs one for its values")
+    try:
+        return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(tagged[0]).body}
+    except (AttributeError, ValueError):
+        raise ValueError("the parameters are more than names with plain values") from None
 
 
 def _form(notebook: nbformat.NotebookNode) -> Iterator[str]:
@@ -97,6 +124,22 @@ def _code(notebook: nbformat.NotebookNode) -> Iterator[str]:
     yield from (
         f"cell {number} names a path of one machine" for number, cell in cells if _ELSEWHERE.search(cell.source)
     )
+    yield from (
+        f"cell {number} makes a demonstration within try or with, where its error could get lost"
+        for number, cell in cells
+        if _is_sheltered(cell.source)
+    )
+    try:
+        parameters(notebook)
+    except ValueError as error:
+        yield str(error)
+
+
+def _is_sheltered(source: str) -> bool:
+    """Whether a demonstration is made where its exception might not stop the cell."""
+    blocks = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Try | ast.With))
+    calls = (node.func for block in blocks for node in ast.walk(block) if isinstance(node, ast.Call))
+    return any({getattr(call, "id", ""), getattr(call, "attr", "")} & DEMOS for call in calls)
 
 
 def _outputs(notebook: nbformat.NotebookNode) -> Iterator[str]:

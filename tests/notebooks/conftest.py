@@ -9,6 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from derainlib.lab import publish, series
+from tests.notebooks.turns import Turns
 
 TITLE = """# 01 · The rain model
 
@@ -24,6 +25,8 @@ It rains.
 
 **Paper**: none."""
 
+PARAMETERS = "seed = 3"
+
 PICTURE = """from derainlib.lab import figures
 from derainlib.lab.widgets import demo, slider
 figures.lines({"rain": ([0, 1], [1, 0])}, "time (s)", "rain (mm)")"""
@@ -37,7 +40,7 @@ BROKEN_DEMO = DEMO.replace("shade / 10", "shade / 10 if shade == 3 else missing"
 
 ENDING = "## Summary\n\nIt rained.\n\n## Exercises\n\nWait.\n\n## Further reading\n\nThe sky."
 
-CODE = (PICTURE, DEMO, "print(1 + 1)", "print(2 + 2)", "print(3 + 3)", "'wet'")
+CODE = (PICTURE, DEMO, "print(1 + 1)", "print(2 + 2)", "print(seed + 3)", "'wet'")
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 
@@ -50,6 +53,12 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture(scope="session")
+def turns() -> Turns:
+    """Whose turn it is to be run by papermill."""
+    return Turns.of(FOLDER.parent)
+
+
+@pytest.fixture(scope="session")
 def cells() -> dict[str, str]:
     """Code cells for a small notebook, by name."""
     return {"picture": PICTURE, "demo": DEMO, "broken": BROKEN_DEMO}
@@ -57,10 +66,11 @@ def cells() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def build() -> Callable[..., Path]:
-    """Writes a small notebook, not yet executed, of the given code cells into a folder."""
+    """Writes a small notebook, not yet executed, of a parameters cell and the given ones into a folder."""
 
     def write(folder: Path, code: Sequence[str] = CODE) -> Path:
-        cells = [new_markdown_cell(TITLE), *map(new_code_cell, code), new_markdown_cell(ENDING)]
+        parameters = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
+        cells = [new_markdown_cell(TITLE), parameters, *map(new_code_cell, code), new_markdown_cell(ENDING)]
         path = folder / "01_rain_model.ipynb"
         nbformat.write(new_notebook(cells=cells), path)
         return path

@@ -12,7 +12,7 @@ from derainlib.lab import publish, series
 
 def test_output_keeps_picture_and_text_of_a_demo(published):
     notebook = nbformat.read(published, as_version=4)
-    (output,) = notebook.cells[2].outputs
+    (output,) = notebook.cells[3].outputs
     assert set(output.data) == {"image/png", "text/plain"}
     assert output.data["text/plain"] == "Demo(shade: 0 … 10)"
     assert "widgets" not in notebook.metadata

@@ -7,11 +7,11 @@ import nbformat
 import numpy as np
 import papermill
 import pytest
-from nbclient import NotebookClient
-from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
 from derainlib import recipes
+from derainlib.errors import DerainError
+from derainlib.lab import gate
 from derainlib.models import weights
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "14_train.ipynb"
@@ -45,6 +45,14 @@ def test_papermill_trains_and_leaves_json(tmp_path):
     assert weights.load(folder / "last.safetensors").name == "brn"
 
 
+@pytest.mark.parametrize(("place", "name"), enumerate(recipes.list_recipes()[::9]))
+def test_papermill_trains_a_dozen_recipes_in_turn(place, name, turns, request, tmp_path):
+    if not request.config.option.all_notebooks and (reason := turns.why_not(place, set())):
+        pytest.skip(reason)
+    run(tmp_path / "out.ipynb", recipe=name, out_dir=str(tmp_path / "run"))
+    assert weights.card(tmp_path / "run/last.safetensors")["recipe"] == json.loads(recipes.get(name, "tiny").to_json())
+
+
 def test_with_photographs_it_trains_for_real_and_goes_on(tmp_path, photographs):
     """README's line: the quick scale, in a folder that it tells, where the same line again finds nothing left to do."""
     for _ in range(2):
@@ -60,36 +68,43 @@ def test_with_photographs_it_trains_for_real_and_goes_on(tmp_path, photographs):
     assert card["data"].endswith("1 held back for validation")
 
 
-def test_clean_photographs_are_no_pairs(tmp_path, photographs):
-    with pytest.raises(papermill.PapermillExecutionError, match="are given as clean_dir"):
-        run(tmp_path / "out.ipynb", data_dir=str(photographs))
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [({"stpes": 3}, "no parameter is called stpes"), ({"steps": "many"}, "steps must be int")],
-)
-def test_wrong_parameters_stop_it_before_it_works(parameters, message, tmp_path):
+def test_wrong_parameter_stops_it_before_it_works(tmp_path):
     folder = tmp_path / "run"
-    with pytest.raises(papermill.PapermillExecutionError, match=message):
-        run(tmp_path / "out.ipynb", out_dir=str(folder), **parameters)
+    with pytest.raises(papermill.PapermillExecutionError, match="no parameter is called stpes"):
+        run(tmp_path / "out.ipynb", out_dir=str(folder), stpes=3)
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("part", range(4))
-def test_every_recipe_trains_at_its_tiny_scale(part, tmp_path):
-    """Up to the trained weights, one recipe after the other in one kernel, since its start takes time too."""
-    names = recipes.list_recipes()[part::4]
-    folders = {name: tmp_path / name.replace("/", "-") for name in names}
+def run_here(**given):
+    """The notebook's cells up to the trained weights, in this process: a kernel takes seconds to start."""
     cells = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
-    place = next(i for i, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", ()))
+    place = next(i for i, cell in enumerate(cells) if gate.PARAMETERS in cell.metadata.get("tags", ()))
     end = next(i for i, cell in enumerate(cells) if "job.run(" in cell.source) + 1
-    code = []
-    for name in names:
-        given = f"recipe, out_dir = {name!r}, {str(tmp_path / name.replace('/', '-'))!r}"
-        code += ["%reset -f", *(cell.source for cell in cells[: place + 1]), given]
-        code += [cell.source for cell in cells[place + 1 : end]]
-    NotebookClient(new_notebook(cells=[new_code_cell(text) for text in code]), timeout=600).execute()
-    for name in names:
-        card = weights.card(folders[name] / "last.safetensors")
-        assert card["recipe"] == json.loads(recipes.get(name, "tiny").to_json())
+    names = {}
+    for cell in (cells[0], cells[place]):
+        exec(cell.source, names)
+    names |= given  # where papermill puts them
+    for cell in cells[place + 1 : end]:
+        exec(cell.source, names)
+
+
+def test_clean_photographs_are_no_pairs(photographs, tmp_path):
+    with pytest.raises(DerainError, match="are given as clean_dir"):
+        run_here(data_dir=str(photographs), out_dir=str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"steps": "many"}, "steps must be int"), ({"recipe": "bnr"}, "no recipe is called 'bnr'")],
+)
+def test_wrong_parameters_are_refused(given, message, tmp_path):
+    with pytest.raises(DerainError, match=message):
+        run_here(out_dir=str(tmp_path / "run"), **given)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", recipes.list_recipes())
+def test_every_recipe_trains_at_its_tiny_scale(name, tmp_path):
+    run_here(recipe=name, out_dir=str(tmp_path / "run"))
+    card = weights.card(tmp_path / "run/last.safetensors")
+    assert card["recipe"] == json.loads(recipes.get(name, "tiny").to_json())
