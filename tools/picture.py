@@ -1,6 +1,6 @@
 """Draws the README's picture: hold-out photographs, what the shipped networks make of them, and the truth.
 
-    python tools/picture.py            # writes notebooks/images/results.jpg
+python tools/picture.py            # writes notebooks/images/results.jpg
 """
 
 import argparse

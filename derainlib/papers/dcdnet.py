@@ -4,6 +4,7 @@ Our text of the paper lost the numbers of all four tables. What is left are the 
 sentences give; no figure is guessed.
 """
 
+from derainlib.papers.item import COMPARED, claim, equation, figure
 from derainlib.papers.table import Row, Table, on
 from derainlib.recipe import Loss, Recipe
 
@@ -108,3 +109,49 @@ OTHERS = (
     _dcdnet("dcdnet/no-VGG", "no row: Eq. 8 without the VGG term, for which weights must be at hand", _EQ_6, _EQ_7[0]),
 )
 """Set-ups that no row stands for."""
+
+_NET, _PERCEPTUAL = "models/test_dcdnet.py", "losses/test_perceptual.py"
+
+EQUATIONS = (
+    equation("1", "rainy = background + rain", "rain.compose", "test_rain.py::test_known_values"),
+    equation("2", "a stage: f, the block and r, from all estimates so far", "models.dcdnet.DCDNet",
+             f"{_NET}::test_equations", f"{_NET}::test_stages_share_their_weights"),
+    equation("3", "a layer of the block reads all maps before it", "models.dcdnet.Stage", f"{_NET}::test_equations"),
+    equation("4", "the fusion of all maps", "models.dcdnet.DenseFusion",
+             f"{_NET}::test_equations", f"{_NET}::test_a_fusion_by_hand"),
+    equation("5", "the refinement", "models.dcdnet.DCDNet", f"{_NET}::test_equations"),
+    equation("6", "the squared error of every stage's rain", "losses.MSE",
+             f"{_NET}::test_eq_6_is_a_loss_on_all_stages_but_the_refined_one"),
+    equation("7", "the absolute error of the refined picture, and of its VGG features",
+             ("losses.L1", "losses.Perceptual"), f"{_PERCEPTUAL}::test_eq_7_in_numpy"),
+    equation("8", "the sum of both", ("papers.dcdnet.TABLES", "losses.balance.Fixed"),
+             f"{_NET}::test_eq_6_is_a_loss_on_all_stages_but_the_refined_one",
+             f"{_PERCEPTUAL}::test_eq_7_in_numpy"),
+)  # fmt: skip
+
+FIGURES = (
+    figure(1, "the results of the stages, and the refined one", "shown", "06: Coarse to fine"),
+    figure(2, "the network", "shown", "derainlib.lab.diagram.trace", "06: A stage, equation by equation"),
+    *(figure(number, about, "impossible", note=COMPARED) for number, about in (
+        (3, "methods with hand-made priors on drawn rain"),
+        (4, "other networks on drawn rain"),
+        (5, "other networks of its size"),
+        (6, "methods with hand-made priors on photographs"),
+        (7, "other networks on photographs"),
+    )),
+    figure(8, "the results of Table 3's rows", "waits", "06: Cut the wires",
+           note="pictures of the rows come with the weights of the study dcdnet/table-3"),
+    figure(9, "single stage, multi-stage, refined", "waits", "06: Coarse to fine",
+           note="pictures of the rows come with the weights of the study dcdnet/table-4"),
+    figure(10, "scores over the number of stages", "partly", "06: How many stages? Two experiments",
+           note="a miniature; the study dcdnet/figure-10 has T = 1 to 14"),
+)  # fmt: skip
+
+CLAIMS = (
+    claim("four dilated layers are enough", "Section III-B", "waits", note="no table ablates L"),
+    claim("T = 12 is best, and more stages are worse", "Section IV-F", "partly",
+          "06: How many stages? Two experiments", note="a miniature"),
+    claim("many stages have 6.8 % more parameters than one", "Section IV-G", "shown",
+          "06: The case of the missing 335", note="5.3 % in our reading"),
+    claim("17,305 parameters", "Section IV-C", "shown", "06: What 17,305 parameters buy"),
+)  # fmt: skip

@@ -3,6 +3,7 @@
 The text does not say how PSNR and SSIM were measured; the authors' scripts score RGB on crops of 224².
 """
 
+from derainlib.papers.item import COMPARED, claim, equation, figure
 from derainlib.papers.table import Row, Table, on
 from derainlib.recipe import Loss, Recipe
 
@@ -132,6 +133,7 @@ TABLES = (
             Row("RESCAN", None, _timed(4.2296, 0.0403)),
         ),
         protocol="seconds a picture, the mean of 1,000: Intel Pentium G645 at 2.9 GHz; NVIDIA GTX Titan X",
+        measured="network_speed",
     ),
     Table(
         "menet/table-4", "MENET, Table IV: VGG19 in the place of edges", "MSE",
@@ -151,3 +153,49 @@ TABLES = (
 
 OTHERS = (_menet("menet/uncertainty", "no row: weights of Kendall et al. 2018", _P, _E, _T, balance="uncertainty"),)
 """Set-ups that no row stands for."""
+
+_BALANCE, _TERMS = "losses/test_balance.py", "losses/test_terms.py"
+_EDGE, _TEXTURE = "losses/test_edge.py", "losses/test_texture.py"
+_LOST = "the page with Fig. 3 to 6 is missing from our text"
+
+EQUATIONS = (
+    equation("1", "rainy = background + rain", "rain.compose", "test_rain.py::test_known_values"),
+    equation("2", "the weighted sum of the tasks", "losses.balance.Fixed", f"{_BALANCE}::test_loss_balance_by_hand"),
+    equation("3", "the squared error", "losses.MSE", f"{_TERMS}::test_mse_is_eq_15_per_value"),
+    equation("4", "L_p, the same of the background", "losses.MSE", f"{_TERMS}::test_mse_is_eq_15_per_value"),
+    equation("5", "the squared error of features", "losses.Edge", f"{_EDGE}::test_eq_5_against_numpy"),
+    equation("6", "L_e, the features being Sobel's", "losses.Edge", f"{_EDGE}::test_eq_5_against_numpy",
+             f"{_EDGE}::test_responses_against_scipy"),
+    equation("7", "the distance of Gram matrices of patches", "losses.Texture",
+             f"{_TEXTURE}::test_eq_7_against_numpy", f"{_TEXTURE}::test_gram_by_hand"),
+    equation("8", "L_t, the same of the background", "losses.Texture", f"{_TEXTURE}::test_eq_7_against_numpy"),
+)  # fmt: skip
+
+FIGURES = (
+    figure(1, "other methods beside MENET-LB", "impossible", note=COMPARED),
+    figure(2, "one scene, several rains", "shown", "01: Many answers to one equation"),
+    figure(3, "the network", "shown", "derainlib.lab.diagram.trace", "10: The network, block by block", note=_LOST),
+    figure(4, "down and up without losing a pixel", "shown", "10: Going down without losing a pixel", note=_LOST),
+    figure(5, "unknown", "impossible", note=_LOST),
+    figure(6, "unknown", "impossible", note=_LOST),
+    figure(7, "gradients of a photograph with and without rain", "shown", "10: Edges"),
+    figure(8, "histograms of PSNR by image", "shown", "10: Not only means"),
+    figure(9, "box plots of SSIM by image", "shown", "10: Not only means"),
+    figure(10, "results of Table I's rows", "waits", "10: Which losses? Table I",
+           note="pictures come with the weights of the study menet/table-1"),
+    figure(11, "other methods on drawn rain", "impossible", note=COMPARED),
+    *(figure(number, f"{about}, other methods", "impossible", note=COMPARED) for number, about in (
+        (12, "drizzle"), (13, "moderate rain"), (14, "heavy rain"), (15, "strong light"), (16, "failures"),
+    )),
+)  # fmt: skip
+
+CLAIMS = (
+    claim("a VGG loss costs more than twice as much as the edge loss", "Section IV-C", "waits"),
+    claim("untrained features are enough for a loss", "Section III-C", "waits", "menet/table-4"),
+    claim("balance by gradients should be best in theory", "Section III-C", "shown",
+          "11: What the paper found, and what we find"),
+    claim("five fixed crops and their mirror images make 18,000 patches", "Section IV-A", "waits"),
+    claim("subpixels lose nothing on the way down", "Section III-C", "shown", "10: Going down without losing a pixel"),
+    claim("Algorithm 1: weights from gradients", "Section III-C", "code", "derainlib.losses.balance.GradientBalanced"),
+    claim("Algorithm 2: weights from losses", "Section III-C", "code", "derainlib.losses.balance.LossBalanced"),
+)  # fmt: skip

@@ -5,6 +5,7 @@ luminance Y of results cut to 8 bits, SSIM after downsampling (`derainlib.metric
 T = 6 for everything but Fig. 6, while the authors' scripts and public weights of BRN have T = 8.
 """
 
+from derainlib.papers.item import COMPARED, claim, equation, figure
 from derainlib.papers.table import QUALITY, Row, Table, on
 from derainlib.recipe import Loss, Recipe
 
@@ -123,7 +124,7 @@ TABLES = (
         ),
         data="heavy rain: Rain100H as in Tables I to IV; light rain: trained and tested on Rain100L, the same weights "
         "tested on Rain12",
-        protocol=_PROTOCOL, stages=6,
+        protocol=_PROTOCOL, stages=6, measured="authors_weights",
     ),
     Table(
         "brn/table-6", "BRN, Table VI: Rain1400", "",
@@ -173,8 +174,71 @@ TABLES = (
             Row("JORDER-E", None, _timed(0.53, 2.15)),
             Row("BRN", _BRN, _timed(0.40, 1.49)),
         ),
-        protocol="seconds a picture on one NVIDIA GTX 1080 Ti", stages=6,
+        protocol="seconds a picture on one NVIDIA GTX 1080 Ti", stages=6, measured="recurrent_speed",
     ),
     _stages("srn", "srn-direct", 18),
     _stages("brn", "brn", 12),
+)  # fmt: skip
+
+_NET, _TERMS = "models/test_recurrent.py", "losses/test_terms.py"
+
+EQUATIONS = (
+    equation("1", "a stage reads the photograph and the last result", "models.recurrent.SRN",
+             f"{_NET}::test_equations",
+             f"{_NET}::test_residual_form_is_the_direct_form_plus_the_rainy_image"),
+    equation("2", "a stage: input layer, recurrent layer, blocks and output layer", "models.recurrent.Branch",
+             f"{_NET}::test_equations"),
+    equation("3", "the ConvLSTM", "models.recurrent.ConvLSTM",
+             f"{_NET}::test_equations", f"{_NET}::test_a_single_gate_by_hand"),
+    equation("4", "residual mapping: the network gives the rain", "models.recurrent.SRN",
+             f"{_NET}::test_residual_form_is_the_direct_form_plus_the_rainy_image"),
+    equation("5", "two branches, the second reads the first's rain", "models.recurrent.BRN",
+             f"{_NET}::test_equations"),
+    equation("6", "the rain branch's LSTM reads the background's state of the stage before",
+             ("models.recurrent.BRN", "models.recurrent.ConvLSTM"), f"{_NET}::test_equations",
+             f"{_NET}::test_exchange_opens_and_blocks_the_path_between_branches"),
+    equation("7", "the background branch's LSTM reads the rain's state of this stage",
+             ("models.recurrent.BRN", "models.recurrent.ConvLSTM"), f"{_NET}::test_equations",
+             f"{_NET}::test_exchange_opens_and_blocks_the_path_between_branches"),
+    equation("8", "both branches with their states", "models.recurrent.BRN", f"{_NET}::test_equations"),
+    equation("9", "a loss on every stage", "losses.term.Term", f"{_TERMS}::test_recursive_supervision_is_eq_9"),
+    equation("10", "the same on the background", "losses.term.Term",
+             f"{_TERMS}::test_recursive_supervision_is_eq_9"),
+    equation("11", "the same on the rain", "losses.term.Term",
+             f"{_TERMS}::test_terms_on_rain_compare_with_rainy_minus_clean"),
+    equation("12", "both of them, weighted", "losses.balance.Fixed",
+             f"{_TERMS}::test_weighted_rain_and_background_are_eq_12"),
+    equation("13", "a loss on the last stage alone", "losses.term.Term",
+             f"{_TERMS}::test_each_stage_counts_as_it_would_alone"),
+    equation("14", "negative SSIM", "losses.NegativeSSIM", f"{_TERMS}::test_negative_ssim_is_eq_14"),
+    equation("15", "the squared error", "losses.MSE", f"{_TERMS}::test_mse_is_eq_15_per_value"),
+)  # fmt: skip
+
+FIGURES = (
+    figure(1, "results of the stages", "partly", "07: Watch the stages",
+           note="without RESCAN's, whose weights are not here"),
+    figure(2, "SRN", "shown", "derainlib.lab.diagram.trace", "07: One network, many times"),
+    figure(3, "BRN", "shown", "derainlib.lab.diagram.trace", "07: Two branches that talk"),
+    figure(4, "the bilateral LSTMs", "shown", "07: Two branches that talk"),
+    figure(5, "results of Table III's rows", "waits", "07: Cut the wires",
+           note="pictures come with the weights of the study brn/table-3"),
+    figure(6, "scores over the number of stages", "partly", "07: How many stages? Two questions",
+           note="a miniature; the studies srn/figure-6 and brn/figure-6 have T = 1 to 9"),
+    figure(7, "results of Table IV's rows", "waits", note="pictures come with the weights of the study brn/table-4"),
+    figure(8, "the rain that BRN and RESCAN extract", "partly", "07: What leaks into the rain",
+           note="of SRN and BRN; RESCAN's weights are not here"),
+    figure(9, "other methods on RainHeavy*", "impossible", note=COMPARED),
+    figure(10, "other methods on Rain1400", "impossible", note=COMPARED),
+    figure(11, "other methods on SPAData", "impossible", note=COMPARED),
+)  # fmt: skip
+
+CLAIMS = (
+    claim("a plain deep network cannot predict the scene directly, a recurrent one can", "Section III-A", "waits",
+          note="a study of T = 1 with as many layers beside srn-direct can show it"),
+    claim("one SSIM loss is enough for training", "Section III-D", "partly", "07: The losses: value, map, gradient",
+          note="our weights have a pixel loss beside it: SSIM alone left results too dark at our budget"),
+    claim("more than six stages are no better", "Section IV-A5", "partly", "07: How many stages? Two questions",
+          note="the authors' public weights of BRN have eight"),
+    claim("messages from rain to background alone are worse than none", "Section IV-A3", "waits", "brn/table-3"),
+    claim("SRN+ with more parameters than BRN is worse", "Section IV-A4", "waits", "brn/table-4"),
 )  # fmt: skip

@@ -83,6 +83,8 @@ class Table:
     """T of the paper's own recurrent networks in this table; 0 where they have none, or where the rows differ in it."""
     note: str = ""
     """What one must know of the table, for example that our text of the paper lost its numbers."""
+    measured: str = ""
+    """The benchmark whose results have our own figures of it, where it is no study."""
 
     def __post_init__(self):
         labels = [row.label for row in self.rows]

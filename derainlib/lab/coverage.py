@@ -1,0 +1,227 @@
+"""Every table, equation, figure and claim of the five papers: where each stands, and how far it has come.
+
+    python -m derainlib.lab.coverage            # writes COVERAGE.md
+
+Equations, figures and claims are listed by `derainlib.papers`; of tables, it is read off whether they have a study,
+and whether the study was run. What is told is checked: names, headings, studies and tests that do not exist are faults.
+"""
+
+import importlib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+from derainlib import files, papers, studies
+from derainlib.errors import DerainError
+from derainlib.evaluation import lay_out
+from derainlib.lab.results import FOLDER, results
+from derainlib.papers.item import STATES, Item
+from derainlib.papers.table import Table
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "COVERAGE.md"
+KINDS = {"equations": "EQUATIONS", "figures": "FIGURES", "claims": "CLAIMS"}
+"""What a paper's module holds of each kind."""
+PLACES = {
+    "Rain100H": ("heavy",),
+    "RainHeavy*": ("heavy",),
+    "Test-II": ("heavy",),
+    "Rain100L": ("light", "rain100l"),
+    "RainLight*": ("light", "rain100l"),
+    "Test-I": ("light",),
+    "Test-III": ("wide",),
+    "Rain800": ("rain800",),
+    "Cityscapes": ("streets",),
+}
+"""Words in the names of our sets whose rain is of the kind of a paper's set."""
+
+
+def items() -> dict[str, dict[str, tuple[Item, ...]]]:
+    """Equations, figures and claims by paper (its module's name) and kind."""
+    found = {}
+    for paper in papers.PAPERS:
+        name = paper.__name__.rpartition(".")[2]
+        found[name] = {kind: getattr(paper, attribute, ()) for kind, attribute in KINDS.items()}
+    return found
+
+
+# --- what is true of it --------------------------------------------------------------------------------------------
+
+
+def faults() -> list[str]:
+    """What the lists tell that is not so: a line each."""
+    measured = [table for table in papers.TABLES.values() if table.measured]
+    found = [
+        f"{one.name}: no results {one.measured}" for one in measured if not (FOLDER / f"{one.measured}.json").is_file()
+    ]
+    for paper, kinds in items().items():
+        for item in itertools.chain.from_iterable(kinds.values()):
+            wrong = [place for place in item.where if not _exists(place)]
+            wrong += [test for test in item.tests if not _is_test(test)]
+            found += [f"{paper}, {item.label}: there is no {one}" for one in wrong]
+            if item.state not in STATES:
+                found.append(f"{paper}, {item.label}: {item.state!r} is none of {', '.join(STATES)}")
+            if item.state in ("code", "shown", "partly") and not item.where:
+                found.append(f"{paper}, {item.label}: {item.state}, but nowhere")
+            if item.state in ("partly", "impossible") and not item.note:
+                found.append(f"{paper}, {item.label}: {item.state}, and no word why")
+    return found
+
+
+def _exists(place: str) -> bool:
+    if place.startswith("derainlib."):
+        return _is_object(place)
+    number, colon, heading = place.partition(": ")
+    return heading in _headings(number) if colon else place in studies.STUDIES
+
+
+def _is_object(name: str) -> bool:
+    module, _, attribute = name.rpartition(".")
+    try:
+        return hasattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError:
+        return False
+
+
+@cache
+def _headings(number: str) -> set[str]:
+    """The headings of a notebook, by its number."""
+    found = set()
+    for path in (ROOT / "notebooks").glob(f"{number}_*.ipynb"):
+        cells = json.loads(path.read_text())["cells"]
+        lines = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown").splitlines()
+        found |= {line.lstrip("# ") for line in lines if line.startswith("#")}
+    return found
+
+
+def _is_test(name: str) -> bool:
+    path, _, test = name.partition("::")
+    return (ROOT / path).is_file() and f"def {test}(" in (ROOT / path).read_text()
+
+
+# --- tables --------------------------------------------------------------------------------------------------------
+
+
+def reports(table: Table) -> list[dict]:
+    """The reports of a table's study that are kept in the repository."""
+    name = f"study_{table.name.replace('/', '-')}"
+    return [results(name)] if (FOLDER / f"{name}.json").is_file() else []
+
+
+def state(table: Table) -> str:
+    """How far a table has come: "run", "waits", or "quoted" where nothing of it is measured here."""
+    if not table.reference:
+        return "run" if table.measured else "quoted"
+    return "run" if reports(table) else "waits"
+
+
+def agreement(report: dict, measure: str = "psnr") -> tuple[int, int]:
+    """Of the orderings of two rows that a paper gives, how many a study confirms.
+
+    Each set of the paper is compared with our sets of its kind of rain (`PLACES`), and with all of ours where there is
+    none. A row stands above another if its mean is higher, whatever the interval says.
+
+    Args:
+        report: what `derainlib.studies` wrote.
+        measure: "psnr" or "ssim"; ours are "psnr_rgb" and "ssim_y".
+
+    Returns:
+        The orderings confirmed, and all of them.
+    """
+    differences = {row["row"]: row["paper_difference"] for row in report["rows"]}
+    differences[report["reference"]] = {place: {measure: 0.0} for one in differences.values() for place in one}
+    ours = {"psnr": "psnr_rgb", "ssim": "ssim_y"}[measure]
+    means = {row["row"]: {name: one[ours]["mean"] for name, one in row["sets"].items()} for row in report["rows"]}
+    confirmed = Counter()
+    for place in differences[report["reference"]]:
+        rows = [row for row, found in differences.items() if measure in found.get(place, {}) and row in means]
+        for first, second in itertools.combinations(rows, 2):
+            theirs = differences[first][place][measure] - differences[second][place][measure]
+            for name in _alike(place, means[first]):
+                if theirs:
+                    confirmed[(means[first][name] - means[second][name]) * theirs > 0] += 1
+    return confirmed[True], confirmed.total()
+
+
+def _alike(place: str, sets: Iterable[str]) -> list[str]:
+    words = PLACES.get(place, ())
+    return [name for name in sets if any(word in name.split("-") for word in words)] or list(sets)
+
+
+# --- the page ------------------------------------------------------------------------------------------------------
+
+INTRODUCTION = """# Coverage
+
+Every table, equation, figure and claim of the five papers, and where it stands here. This page is written by
+`python -m derainlib.lab.coverage` from `derainlib/papers` and `benchmarks/results`; a test fails if it is out of date.
+"""
+
+
+def page() -> str:
+    """The whole list as Markdown."""
+    parts = [INTRODUCTION, *_legend(), "## Tables\n", lay_out(list(_tables()), "markdown")]
+    for kind in KINDS:
+        parts += [f"\n## {kind.capitalize()}\n", lay_out(list(_rows(kind)), "markdown")]
+    return "\n".join(parts) + "\n"
+
+
+def _legend() -> Iterator[str]:
+    counted = {kind: Counter(item.state for one in items().values() for item in one[kind]) for kind in KINDS}
+    tables = Counter(state(table) for table in papers.TABLES.values() if _is_table(table))
+    told = [f"{tables.total()} tables, Table I of SRN and BRN being two: {_counts(tables)}."]
+    told += [f"{found.total()} {kind}: {_counts(found)}." for kind, found in counted.items()]
+    yield " ".join(told) + "\n"
+    yield "\n".join(f"- **{name}**: {meaning}" for name, meaning in STATES.items()) + "\n"
+
+
+def _counts(found: Counter) -> str:
+    return ", ".join(f"{count} {name}" for name, count in found.most_common())
+
+
+def _is_table(table: Table) -> bool:
+    """Whether it is one of the papers' numbered tables, and not a figure that can be trained."""
+    return "/table-" in table.name
+
+
+def _tables() -> Iterator[list[str]]:
+    yield ["table", "what", "state", "our figures", "seeds", "hours", "orderings of the paper confirmed", "note"]
+    for table in papers.TABLES.values():
+        for report in reports(table) or [None]:
+            figures = f"study_{table.name.replace('/', '-')}" if report else table.measured
+            yield [table.name, table.source.partition(": ")[2], state(table), figures, *_run(report), table.note]
+
+
+def _run(report: dict | None) -> list[str]:
+    """Seeds, hours and confirmed orderings of a study."""
+    if report is None:
+        return ["", "", ""]
+    confirmed, of = agreement(report)
+    share = f"{confirmed} of {of}" if of else "the paper gives none"
+    return [str(len(report["budget"]["seeds"])), f"{report['seconds'] / 3600:.1f}", share]
+
+
+def _rows(kind: str) -> Iterator[list[str]]:
+    yield ["paper", "item", "what", "state", "where", *(["test"] if kind == "equations" else []), "note"]
+    for paper, kinds in items().items():
+        for item in kinds[kind]:
+            where = ", ".join(f"`{one}`" if "." in one.split(":")[0] else one for one in item.where)
+            tests = ", ".join(f"`{test.removeprefix('tests/')}`" for test in item.tests)
+            checked = [tests] if kind == "equations" else []
+            yield [paper, item.label, item.about, item.state, where, *checked, item.note]
+
+
+def main() -> int:
+    """Writes the page; returns 1 if the lists tell what is not so."""
+    wrong = faults()
+    if wrong:
+        raise DerainError("; ".join(wrong))
+    files.write_atomically(PAGE, page().encode())
+    print(f"written: {PAGE}")
+    return 0
+
+
+if __name__ == "__main__":
+    main()
