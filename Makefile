@@ -13,7 +13,10 @@ OMP_NUM_THREADS ?= 1
 MINUTES ?= 60
 JOBS ?= 2
 OUT ?= runs/weights
+TABLES ?= runs/tables
 WEIGHTS_FLAGS ?=
+# make tables: as make weights, for example TABLES_FLAGS="--plans brn qsnet"
+TABLES_FLAGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,7 +24,7 @@ READY := $(VENV)/.ready
 PYTEST := OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest $(TEST_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab quick test ci notebooks notebooks-all weights pack style format
+.PHONY: help setup lab quick test ci notebooks notebooks-all weights tables pack style format
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -47,6 +50,9 @@ notebooks-all: $(READY) ## run every notebook twice: as stored, and with other p
 
 weights: $(READY) ## train the shipped networks further: make weights MINUTES=60 JOBS=2
 	$(BIN)/python tools/train_weights.py $(OUT) --minutes $(MINUTES) --jobs $(JOBS) $(WEIGHTS_FLAGS)
+
+tables: $(READY) ## train the papers' ablation tables again: make tables MINUTES=60 JOBS=2
+	$(BIN)/python tools/tables.py $(TABLES) --minutes $(MINUTES) --jobs $(JOBS) $(TABLES_FLAGS)
 
 pack: $(READY) ## put what weights trains on into the small folder pack/, for a machine that has nothing else
 	$(BIN)/python tools/pack.py pack

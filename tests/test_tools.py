@@ -383,3 +383,73 @@ def test_pack_means_what_it_says(tool, small_data, tmp_path, capsys):
     assert sum(path.stat().st_size for path in (tmp_path / "fits").rglob("*") if path.is_file()) <= size
     assert script.main([str(tmp_path / "does not"), *words, f"{(size - 1) / 1e6:.6f}"]) == 1
     assert "allow more with --megabytes" in capsys.readouterr().err
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tables(tool, monkeypatch):
+    """`tools/tables.py` with one plan, two trainings of a tiny network."""
+    script = tool("tables")
+    tiny = {"options": {"width": 4, "stages": 1}, "batch": 2, "patch": 32, "precision": "no", "checkpoint_every": 1}
+    plan = script.Plan(("srn/table-1",), 2, "heavy", ("skimage-heavy",), tiny)
+    monkeypatch.setattr(script, "PLANS", {"srn": plan})
+    return script
+
+
+def test_tables_are_trained_and_kept(tables, small_data, tmp_path, capfd):
+    out, results = tmp_path / "out", tmp_path / "results"
+    words = [str(out), "--data", str(small_data), "--results", str(results), "--seeds", "3"]
+    assert tables.main([*words, "--minutes", "1e-9"]) == 1
+    assert "the time was over in the plan srn" in capfd.readouterr().out
+    assert not results.exists()
+    assert tables.main(words) == 0
+    report = json.loads((results / "study_srn-table-1.json").read_text())
+    assert [row["row"] for row in report["rows"]] == ["SRN-MSE", "SRN-SSIM", "SRN-RecSSIM"]
+    assert report["budget"]["steps"] == 2
+    assert report["budget"]["seeds"] == [3]
+    assert report["budget"]["rain"] == "heavy"
+    assert report["budget"]["clip"] == 0.0
+    kept = sorted(path.stem for path in (out / "weights").glob("*.safetensors"))
+    assert kept == ["srn-table-1-SRN-MSE", "srn-table-1-SRN-RecSSIM", "srn-table-1-SRN-SSIM"]
+    half = weights.load(out / "weights" / "srn-table-1-SRN-MSE.safetensors")
+    assert half.options["width"] == 4
+    assert weights.card(out / "weights" / "srn-table-1-SRN-MSE.safetensors")["steps"] == 2
+
+
+def test_tables_tell_their_cost(tables, small_data, tmp_path, capsys):
+    assert tables.main([str(tmp_path), "--data", str(small_data), "--cost"]) == 0
+    assert capsys.readouterr().out.startswith("srn: 6 trainings, 0.0 hours of one core")
+    assert not list(tmp_path.glob("srn/runs/*/last.safetensors"))
+
+
+def test_every_plan_can_be_asked_for(tool, small_data, tmp_path):
+    """Down to a step of every row, where its data are no research data."""
+    script = tool("tables")
+    options = script.parse([str(tmp_path), "--data", str(small_data)])
+    script.write_lists(options)
+    studied = [name for plan in script.PLANS.values() for name in plan.studies]
+    assert len(set(studied)) == len(studied)
+    for name, plan in script.PLANS.items():
+        asked = script.order(plan, tmp_path / name, options)
+        rows = [(study, row) for study in asked.chosen() for row in study.rows]
+        if plan.vgg or plan.streets:
+            assert rows
+            continue
+        recipes_of = [asked.trial(row, 0).recipe for _, row in rows]
+        assert {recipe.clip for recipe in recipes_of} == {0.0}
+        assert {recipe.steps for recipe in recipes_of} == {plan.steps}
+
+
+def test_tables_refuse(tool, capsys, monkeypatch, small_data):
+    script = tool("tables")
+    monkeypatch.delenv("DERAIN_DATA", raising=False)
+    for words, told in (
+        (["out"], "must name the folder of the research data"),
+        (["out", "--data", str(small_data), "--minutes", "0"], "--minutes must be positive"),
+        (["out", "--data", str(small_data), "--plans", "snow"], "invalid choice: 'snow'"),
+    ):
+        with pytest.raises(SystemExit):
+            script.parse(words)
+        assert told in capsys.readouterr().err

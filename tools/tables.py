@@ -1,4 +1,4 @@
-"""Trains the papers' ablation tables again, the most important first, for as long as there is: `make tables MINUTES=60`.
+"""Trains the papers' ablation tables again, as long as there is time: `make tables MINUTES=60`.
 
     python tools/tables.py OUT --minutes 60 [--jobs 2] [--data DIR] [--plans brn qsnet …]
     python tools/tables.py OUT --cost           # what each plan costs on this machine, before it runs
@@ -17,11 +17,12 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from derainlib import files, studies
 from derainlib.errors import DerainError
 from derainlib.models import weights
 from derainlib.training import train
+from derainlib.workshop import Trial
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 SHARED = {
@@ -98,14 +100,13 @@ PLANS = {
 """What is trained, in the order of what the papers rest on."""
 
 
-def order(name: str, options: argparse.Namespace) -> studies.Order:
-    """A plan as a study is asked for."""
-    plan = PLANS[name]
+def order(plan: Plan, folder: Path, options: argparse.Namespace) -> studies.Order:
+    """A plan as a study is asked for, whose trainings go into a folder."""
     photographs = {"clean_dir": str(options.data), "clean_list": str(options.out / "lists" / CLEAN)}
     data = {"scenes_dir": str(options.data / "camvid")} if plan.streets else photographs
     return studies.Order(
         plan.studies,
-        str(options.out / name),
+        str(folder),
         steps=plan.steps,
         seeds=tuple(options.seeds),
         changes=SHARED | ({"rain": plan.rain} if plan.rain else {}) | plan.changes,
@@ -117,74 +118,71 @@ def order(name: str, options: argparse.Namespace) -> studies.Order:
 
 # --- before --------------------------------------------------------------------------------------------------------
 
-TRIED = 12
-"""Steps that are timed of each training, the first four of which warm up."""
+TRIED, WARM = 12, 4
+"""Steps that are timed of each training, and those of them that warm up."""
 
 
-def cost(name: str, options: argparse.Namespace) -> dict:
-    """What a plan takes on this machine, on one core, by a few steps of each of its trainings.
-
-    Returns:
-        "trainings" and "hours", all of them together.
-    """
-    trials = order(name, options).check()
-    once = {trial.folder: trial for (_, _, seed), trial in trials.items() if seed == options.seeds[0]}
+def cost(asked: studies.Order) -> tuple[int, float]:
+    """How many trainings an order has, and the hours of one core that they take together, by a few steps of each."""
+    trials = asked.check()
+    once = {trial.folder: trial for (_, _, seed), trial in trials.items() if seed == asked.seeds[0]}
     torch.set_num_threads(1)
     seconds = sum(_seconds_a_step(trial) * trial.recipe.steps for trial in once.values())
-    return {"trainings": len(once) * len(options.seeds), "hours": seconds * len(options.seeds) / 3600}
+    return len(once) * len(asked.seeds), seconds * len(asked.seeds) / 3600
 
 
-def _seconds_a_step(trial) -> float:
+def _seconds_a_step(trial: Trial) -> float:
     with tempfile.TemporaryDirectory() as folder:
         train(trial.recipe, trial.gather(), folder, stop_after=TRIED)
-        lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
-    rates = [found["samples_per_second"] for found in map(json.loads, lines) if "samples_per_second" in found]
-    return trial.recipe.batch / statistics.median(rates[4:])
+        lines = map(json.loads, (Path(folder) / "metrics.jsonl").read_text().splitlines())
+        rates = [line["samples_per_second"] for line in lines if "samples_per_second" in line]
+    return trial.recipe.batch / statistics.median(rates[WARM:] or rates)
 
 
 # --- the work ------------------------------------------------------------------------------------------------------
 
 
-def work(name: str, options: argparse.Namespace, seconds: float) -> bool:
-    """Runs a plan, for so many seconds at most; returns whether it is finished.
+def work(asked: studies.Order, jobs: int, seconds: float) -> bool:
+    """Trains and scores an order, for so many seconds at most; returns whether it is finished.
 
-    What is trained when the time is over stays; trainings that were under way go on from their last checkpoint.
+    When the time is over, what is trained stays, and what was being trained goes on from its last checkpoint.
+
+    Raises:
+        DerainError: a training failed.
     """
-    process = multiprocessing.get_context("spawn").Process(target=_run, args=(name, options))
+    process = multiprocessing.get_context("spawn").Process(target=_run, args=(asked, jobs))
     process.start()
-    process.join(seconds)
+    process.join(None if seconds == math.inf else seconds)
     if process.is_alive():
         process.terminate()
         process.join()
         return False
     if process.exitcode:
-        raise DerainError(f"the plan {name} failed: {options.out / name} holds what became of it")
+        raise DerainError(f"{', '.join(asked.studies)}: a training failed; see above, and what {asked.out_dir} holds")
     return True
 
 
-def _run(name: str, options: argparse.Namespace):
-    reports = order(name, options).run(options.jobs, progress=True)
+def _run(asked: studies.Order, jobs: int):
+    try:
+        reports = asked.run(jobs, progress=True)
+    except DerainError as error:
+        sys.exit(f"error: {error}")
     for report in reports:
         print(studies.table(report), flush=True)
     sys.exit(int(any(report["failed"] for report in reports)))
 
 
-def keep(name: str, options: argparse.Namespace):
-    """The reports into benchmarks/results, and the weights of each row's first seed into OUT/weights."""
-    asked = order(name, options)
+def keep(asked: studies.Order, results: Path, weights_dir: Path):
+    """Copies the reports, and the weights of each row's first seed in half precision with their cards."""
+    results.mkdir(parents=True, exist_ok=True)
     for study in asked.chosen():
-        report = f"{study.name.replace('/', '-')}.json"
-        files.write_atomically(options.results / f"study_{report}", (options.out / name / report).read_bytes())
+        name = study.name.replace("/", "-")
+        report = (Path(asked.out_dir) / f"{name}.json").read_bytes()
+        files.write_atomically(results / f"study_{name}.json", report)
         for row in study.rows:
-            stem = f"{study.name}-{row.label}".replace("/", "-").replace(" ", "_")
-            keep_weights(asked.trial(row, options.seeds[0]).last, options.out / "weights" / f"{stem}.safetensors")
-
-
-def keep_weights(path: Path, target: Path):
-    """A copy of a weights file in half precision, with its card."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    network = weights.load(path)
-    weights.save(network.half(), target, weights.card(path))
+            last = asked.trial(row, asked.seeds[0]).last
+            label = re.sub(r"\W+", "-", row.label).strip("-")
+            weights.save(weights.load(last).half(), weights_dir / f"{name}-{label}.safetensors", weights.card(last))
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -207,21 +205,35 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Works through the plans, or tells their cost; returns 1 if time was over before the last."""
+    """Works through the plans, or tells their cost; returns 1 if the time was over before the last one was finished."""
     options = parse(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_lists(options)
-    if options.cost:
-        for name in options.plans:
-            found = cost(name, options)
-            print(f"{name}: {found['trainings']} trainings, {found['hours']:.1f} hours of one core", flush=True)
-        return 0
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        write_lists(options)
+        orders = {name: order(PLANS[name], options.out / name, options) for name in options.plans}
+        return tell_cost(orders) if options.cost else work_through(orders, options)
+    except (DerainError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def tell_cost(orders: Mapping[str, studies.Order]) -> int:
+    """Prints what each order costs."""
+    for name, asked in orders.items():
+        trainings, hours = cost(asked)
+        print(f"{name}: {trainings} trainings, {hours:.1f} hours of one core", flush=True)
+    return 0
+
+
+def work_through(orders: Mapping[str, studies.Order], options: argparse.Namespace) -> int:
+    """One order after the other, until the time is over."""
     deadline = time.monotonic() + 60 * options.minutes
-    for name in options.plans:
-        if not work(name, options, max(1.0, deadline - time.monotonic())):
-            print(f"time is over in the plan {name}; the same command goes on")
+    for name, asked in orders.items():
+        if not work(asked, options.jobs, max(0.0, deadline - time.monotonic())):
+            print(f"the time was over in the plan {name}; the same command goes on")
             return 1
-        keep(name, options)
+        keep(asked, options.results, options.out / "weights")
+        print(f"finished: {name}")
     return 0
 
 
