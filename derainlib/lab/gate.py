@@ -16,6 +16,12 @@ from derainlib.lab.figures import LIMIT
 LONGEST, MEDIAN = 40, 12
 """Lines of a code cell: at most, and in the middle of all cells of a notebook."""
 
+CELLS, LINES = 45, 350
+"""Code cells of a notebook, and lines of code in all of them, at most."""
+
+TO_SPLIT = {"05", "06", "08", "09", "10", "11"}
+"""Notebooks that have more, until what they try on networks and losses has a lab of its own."""
+
 COMPARED = 5
 """A notebook has at least this many outputs whose text nbval compares with a second run."""
 
@@ -44,7 +50,7 @@ def problems(path: Path) -> list[str]:
     entry = next((entry for entry in series.SERIES if entry.file == path.name), None)
     if entry is None:
         return ["its name is not in the series (derainlib/lab/series.py)"]
-    return [*_form(notebook), *_prose(notebook, entry, path.parent), *_code(notebook), *_outputs(notebook)]
+    return [*_form(notebook), *_prose(notebook, entry, path.parent), *_code(notebook, entry), *_outputs(notebook)]
 
 
 def compared(notebook: nbformat.NotebookNode) -> int:
@@ -107,7 +113,7 @@ def _prose(notebook: nbformat.NotebookNode, entry: series.Entry, folder: Path) -
     yield from numbers.wrong(notebook)
 
 
-def _code(notebook: nbformat.NotebookNode) -> Iterator[str]:
+def _code(notebook: nbformat.NotebookNode, entry: series.Entry) -> Iterator[str]:
     cells = [(number, cell) for number, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     lengths = [len(cell.source.splitlines()) for _, cell in cells]
     if not cells:
@@ -119,6 +125,9 @@ def _code(notebook: nbformat.NotebookNode) -> Iterator[str]:
     for (number, _), length in zip(cells, lengths, strict=True):
         if length > LONGEST:
             yield f"cell {number} has {length} lines, more than {LONGEST}: move code into derainlib"
+    lines = [line for _, cell in cells for line in cell.source.splitlines() if line.strip() and line.strip()[0] != "#"]
+    if entry.number not in TO_SPLIT and (len(cells) > CELLS or len(lines) > LINES):
+        yield f"{len(cells)} code cells, {len(lines)} lines of code, more than {CELLS} and {LINES}: split it"
     if statistics.median(lengths) > MEDIAN:
         yield f"the median code cell has more than {MEDIAN} lines"
     yield from (

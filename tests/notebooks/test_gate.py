@@ -108,6 +108,8 @@ DAMAGES = {
     "parameters that are worked out": (replace("seed = 3", "seed = 1 + 2"), "more than names with plain values"),
     "a sheltered demo": (add_code("try:\n    demo(draw)\nfinally:\n    pass"), "its error could get lost"),
     "a demo within with": (add_code("with quiet:\n    widgets.before_after(a, b)"), "its error could get lost"),
+    "many cells": (lambda n: [add_code()(n) for _ in range(39)], "46 code cells"),
+    "many lines": (lambda n: [add_code("x = 1\n" * 20)(n) for _ in range(18)], "25 code cells, 37"),
     "a path in the code": (add_code("open('/home/somebody/x')"), "names a path"),
     "a path in an output": (stream("saved to /tmp/x.png"), "shows a path"),
     "an address": (stream("<object at 0x7f0123456789>"), "memory address"),

@@ -52,7 +52,7 @@ def other(name: str, parameters: dict[str, object]) -> dict[str, object]:
 def shown(notebook: NotebookNode) -> list[str]:
     """What is printed, in one piece, and everything else among the outputs but what numbers widgets."""
     outputs = [output for _, output in gate.outputs(notebook)]
-    data = sorted(item for output in outputs for item in output.get("data", {}).items())
+    data = sorted((item for output in outputs for item in output.get("data", {}).items()), key=lambda item: item[0])
     contents = [content for kind, content in data if not kind.startswith("application/")]
     return ["".join(output.get("text", "") for output in outputs), *contents]
 

@@ -1,5 +1,6 @@
 """`14_train`: papermill gives it parameters, it refuses wrong ones, and it runs every recipe at its tiny scale."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from derainlib import recipes
+from derainlib.data import samples
 from derainlib.errors import DerainError
 from derainlib.lab import gate
 from derainlib.models import weights
@@ -45,7 +47,7 @@ def test_papermill_trains_and_leaves_json(tmp_path):
     assert weights.load(folder / "last.safetensors").name == "brn"
 
 
-@pytest.mark.parametrize(("place", "name"), enumerate(recipes.list_recipes()[::9]))
+@pytest.mark.parametrize(("place", "name"), list(enumerate(recipes.list_recipes()[::9])))
 def test_papermill_trains_a_dozen_recipes_in_turn(place, name, turns, request, tmp_path):
     if not request.config.option.all_notebooks and (reason := turns.why_not(place, set())):
         pytest.skip(reason)
@@ -103,6 +105,15 @@ def test_wrong_parameters_are_refused(given, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture(scope="module")
+def streets_drawn_once():
+    """The stand-ins for data, which otherwise each recipe draws twice, for longer than it trains."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(samples, "street", functools.cache(samples.street))
+        yield
+
+
+@pytest.mark.usefixtures("streets_drawn_once")
 @pytest.mark.parametrize("name", recipes.list_recipes())
 def test_every_recipe_trains_at_its_tiny_scale(name, tmp_path):
     run_here(recipe=name, out_dir=str(tmp_path / "run"))
