@@ -9,13 +9,16 @@ phrase that holds as long as a comparison does, has a question mark in place of 
 
     <!-- ? card('srn/parameters') < card('brn/parameters') -->SRN is the smaller one<!-- / -->
 
-Expressions have numbers, + - * / and comparisons, `and`, `or`, `not`, the functions `FUNCTIONS`, and four sources:
+Expressions have numbers, + - * / and comparisons, `and`, `or`, `not`, the functions `FUNCTIONS`, and five sources:
 
     results('rain_statistics/images')          benchmarks/results: name of the file, then keys
     paper('brn/table-3/CRN/Rain100H/psnr')     derainlib.papers: table, row, then as in its figures; or table/stages
     card('srn/parameters')                     the card of shipped weights: name, then keys
     output('BRN', 2, 'PSNR')                   printed by the same notebook: the second number behind "BRN" on its line,
                                                in an output that has "PSNR" (the first, and any, where left out)
+    catalogue('rain800')                       what derainlib.data.catalogue tells of a public set, a text
+
+Of a text, `number` takes the one behind some words: number(catalogue('rain800'), 'not purely additive').
 
 A path's parts are keys, which may have slashes themselves; in a list they are a place from 0, or key=value, which picks
 the records that have it: results('scores/results/model=srn/dataset=rain100l/summary/psnr_y/mean').
@@ -34,6 +37,7 @@ from functools import cache, partial
 import nbformat
 
 from derainlib import papers
+from derainlib.data import catalogue
 from derainlib.errors import DerainError
 from derainlib.lab.results import results
 from derainlib.models import weights
@@ -41,13 +45,14 @@ from derainlib.models import weights
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 FUNCTIONS = {
     "abs": abs, "len": len, "max": max, "min": min, "round": round, "sum": sum, "word": WORDS.__getitem__,
+    "number": lambda text, *words: _behind([text], *words),
 }  # fmt: skip
 """What an expression may call beside the sources; `word` writes a whole number up to twelve in letters."""
 
 _MARK = re.compile(r"<!-- ([=?]) ([^\n]+?) -->(.*?)<!-- / -->", re.DOTALL)
 _OPENED = re.compile(r"<!-- [=?] ")
 _FIRST = re.compile(r"^[\s>]*(?:(?:[-*+]|\d+[.)])\s+)*<!-- [=?] ", re.MULTILINE)
-_NUMBER = re.compile(r"(?<![\w.])[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?")
+_NUMBER = re.compile(r"(?<![\w.])(?>[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?)(?!\w)")
 _ALLOWED = (
     ast.Expression, ast.JoinedStr, ast.FormattedValue, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Call,
     ast.Name, ast.Constant, ast.Load, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.unaryop, ast.boolop, ast.cmpop,
@@ -139,7 +144,7 @@ def _read(text: str, outputs: Sequence[str]) -> Iterator[tuple[re.Match, str | N
     """Each mark of a text with what it should say (None for a claim) or with what is wrong with it."""
     names = FUNCTIONS | {
         "results": partial(_at, _results), "card": partial(_at, _card), "paper": partial(look_up, _tables()),
-        "output": partial(_output, outputs),
+        "catalogue": catalogue.describe, "output": partial(_behind, outputs),
     }  # fmt: skip
     for match in _MARK.finditer(text):
         kind, source, _ = match.groups()
@@ -181,15 +186,16 @@ def _tables() -> dict[str, dict]:
     }
 
 
-def _output(outputs: Sequence[str], row: str, place: int = 1, within: str = "") -> float:
-    row = _spaced(row)
+def _behind(outputs: Sequence[str], words: str, place: int = 1, within: str = "") -> float:
+    """The number behind some words on a line of one of the texts, and of no other value anywhere."""
+    whole = re.compile(rf"(?<![\w.−-]){re.escape(_spaced(words))}(?!(?<=\w)\w)")
     texts = [text for text in outputs if _spaced(within) in _spaced(text)]
-    lines = [line for text in texts for line in map(_spaced, text.splitlines()) if row in line]
-    behind = [_NUMBER.findall(line.split(row, 1)[1]) for line in lines]
+    places = [whole.search(line) for text in texts for line in map(_spaced, text.splitlines())]
+    behind = [_NUMBER.findall(found.string, found.end()) for found in places if found]
     found = sorted({numbers[place - 1] for numbers in behind if len(numbers) >= place})
     if len(found) != 1:
         seen = " or ".join(found) or "nowhere"
-        raise DerainError(f"output({row!r}, {place}, {within!r}) is {seen}: give words that stand on one line only")
+        raise DerainError(f"number {place} behind {words!r} is {seen}: give words that stand on one line only")
     return json.loads(found[0].replace(",", "").replace("−", "-").lstrip("+"))
 
 

@@ -15,7 +15,7 @@ from derainlib.papers import TABLES
 ROOT = Path(__file__).parents[2]
 PRINTED = [
     "           PSNR      SSIM\nrainy   23.0 dB    0.727\nBRN     33.2 dB  +1,234\n",
-    "seconds\nBRN  −0.5   2e-3\nRain100L: 8% of 12\n",
+    "seconds\nBRN  −0.5   2e-3\nRain100L: 8% of 12, 763f5c 4x\n-50% 1\n0% 2\n50% 3\nT=4\n",
 ]
 
 
@@ -42,6 +42,8 @@ def test_numbers_in_prose_are_those_of_their_sources(path):
 
 
 def test_each_source_is_read():
+    assert value("number(catalogue('rain800'), 'not purely additive')") == "135"
+    assert value("number(catalogue('rain800'), 'not purely additive', 2)") == "700"
     card, rain = weights.card("srn"), results("rain_statistics")["statistics"]
     assert value("card('srn/parameters'):,") == f"{card['parameters']:,}"
     assert value("results('rain_statistics/statistics/light/psnr/mean'):.1f") == f"{rain['light']['psnr']['mean']:.1f}"
@@ -62,6 +64,10 @@ def test_each_source_is_read():
         ("output('BRN', 2, 'seconds')", "0.002"),
         ("output('Rain100L')", "8"),
         ("output('8% of'):.0f", "12"),
+        ("output('0%')", "2"),
+        ("output('50%')", "3"),
+        ("output('-50%')", "1"),
+        ("output('T=')", "4"),
     ],
 )
 def test_outputs_are_read_by_the_words_of_a_line(source, text):
@@ -102,9 +108,11 @@ def test_changed_source_is_seen():
         ("card('srn/parameters/x')", "there is no 'x'; there are no further parts"),
         ("card('snow')", "snow"),
         ("paper('brn/table-99')", "there is no 'brn/table-99'"),
+        ("catalogue('snow')", "snow"),
         ("output('SRN')", "is nowhere"),
         ("output('BRN')", "is 33.2 or −0.5"),
         ("output('rainy', 9)", "is nowhere"),
+        ("output('Rain100L', 3)", "is nowhere"),
         ("1 / 0", "division by zero"),
         ("1 +", "cannot be read"),
         ("secret('x')", "'secret' is not defined"),
