@@ -25,10 +25,10 @@ LIMIT = 200_000
 """The most bytes that a stored picture may have."""
 
 WIDEST = 900
-"""The most pixels from left to right of a stored photograph, or of a filmstrip."""
+"""The most pixels from left to right of a stored picture."""
 
 _JPEG = {"format": "JPEG", "quality": 88, "subsampling": 0, "optimize": True, "progressive": True}
-_GRAPH = 1.5  # a picture whose JPEG is not that much smaller than its PNG is a graph: flat, with sharp edges
+_GRAPH = 2  # a picture whose PNG is not that much larger than its JPEG is a graph: flat, with sharp edges
 
 PALETTE = seaborn.color_palette("colorblind")
 """Ten colours that colour-blind readers can tell apart."""
@@ -118,9 +118,7 @@ def jpeg(picture) -> bytes:
     Args:
         picture: what `png` takes.
     """
-    image = picture.convert("RGB") if isinstance(picture, Image.Image) else _opened(png(picture))
-    if image.width > WIDEST:
-        image = image.resize((WIDEST, round(image.height * WIDEST / image.width)), Image.LANCZOS)
+    image = _fitted(picture)
     return _written(lambda file: image.save(file, **_JPEG))
 
 
@@ -135,7 +133,7 @@ def stored(picture) -> dict[str, str]:
     Returns:
         one entry, from the MIME type to the file in base 64.
     """
-    drawn = _opened(png(picture))
+    drawn = _fitted(picture)
     kind, data = "jpeg", jpeg(drawn)
     if len(png(drawn)) < _GRAPH * len(data):
         kind, data = "png", png(drawn.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
@@ -360,6 +358,14 @@ def filmstrip(frames: Iterable[bytes], captions: Iterable[str], width: int = WID
 
 def _bytes(image: Tensor | np.ndarray) -> np.ndarray:
     return (pixels(image) * 255).round().astype(np.uint8)
+
+
+def _fitted(picture) -> Image.Image:
+    """What `png` takes as an RGB image, made smaller where it is wider than `WIDEST`."""
+    image = picture.convert("RGB") if isinstance(picture, Image.Image) else _opened(png(picture))
+    if image.width <= WIDEST:
+        return image
+    return image.resize((WIDEST, round(image.height * WIDEST / image.width)), Image.LANCZOS)
 
 
 def _opened(data: bytes) -> Image.Image:
