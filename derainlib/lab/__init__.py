@@ -3,6 +3,9 @@
     figures     pictures with one look, small enough to be stored
     widgets     live demonstrations that leave a picture on a page without a kernel
     exercises   questions that check an answer, give hints, show a solution
+    miniature   scenes in drawn rain, and small networks that train on them while a reader waits
+    probe       what a loss says of a picture that was spoilt on purpose: value, map, gradient
+    tables      what papers and studies report, as text
     numbers     numbers in prose, each bound to its source
     results     what the benchmarks measured
     series      the table of contents
