@@ -102,7 +102,11 @@ FAULTS = (
         "EXIF's orientation is ignored", "tests/test_images.py",
         "return image.getexif().get(0x0112, 1)", "return 1",
     ),
-    Fault("transparency over black", "tests/test_images.py", "planes += 1 - alpha", "planes += 0 * alpha"),
+    Fault(
+        "transparency over black", "tests/test_images.py",
+        "planes += 1 - alpha", "planes += 0 * alpha",
+        (("values += 1 - alpha", "values += 0 * alpha"),),
+    ),
     Fault(
         "RGB read as BGR", "tests/test_images.py",
         "np.atleast_3d(colour).transpose(2, 0, 1)", "np.atleast_3d(colour).transpose(2, 0, 1)[::-1]",
@@ -314,6 +318,8 @@ FAULTS = (
     Fault(
         "every seed of a study is 0", "tests/test_studies*.py tests/test_workshop*.py",
         '"seed": seed, "losses": losses}', '"seed": 0, "losses": losses}',
+        (('changes = shared | row.changes | {"options": options, "seed": seed}',
+          'changes = shared | row.changes | {"options": options, "seed": 0}'),),
     ),
     Fault(
         "--strength is ignored", "tests/test_cli.py",
@@ -329,6 +335,7 @@ FAULTS = (
     Fault(
         "other packages' networks are not found", "tests/test_sixth_network.py",
         "return own + [point.load() for point in entry_points(group=package)]", "return own",
+        (("return own + [point.load() for point in _added().select(group=package)]", "return own"),),
     ),
     # lab, notebooks
     Fault(
