@@ -64,17 +64,24 @@ def initial(recipe: recipes.Recipe) -> dict[str, torch.Tensor]:
         return recipe.build_model().state_dict()
 
 
-def assert_alike(a: Path, b: Path, start: dict[str, torch.Tensor]):
-    """Where sums were rounded in another order: by the distance of all weights together, 5 % of the way from the start.
+@pytest.fixture
+def descent(monkeypatch):
+    """Plain descent in Adam's place, w ← w − lr · g: the weights of two trainings are then as alike as their gradients.
 
-    A single one may differ more. Adam's first steps have the size of lr whatever the gradient's, its rounding included.
+    Adam's first steps have the size of lr whatever the gradient's, its rounding included. They also have it whatever
+    the gradient is multiplied by, and would hide a sum in the place of a mean.
     """
+    monkeypatch.setattr(torch.optim, "Adam", torch.optim.SGD)
+
+
+def assert_alike(a: Path, b: Path, start: dict[str, torch.Tensor], close: float = 1e-3):
+    """After descents whose sums were rounded in another order: all weights together lie within a share of their way."""
     found, expected = parameters(a), parameters(b)
     apart, moved = (
         sum((found_ - x[name]).square().sum() for name, found_ in found.items()).sqrt() for x in (expected, start)
     )
     assert moved > 1e-3
-    assert apart < 0.05 * moved
+    assert apart < close * moved
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +267,7 @@ def test_a_balance_trains_in_half_precision(folder, tmp_path, scheme):
 
 
 @pytest.mark.parametrize("kind", ["fixed", "uncertainty"])
-def test_accumulated_portions_train_like_whole_batches(folder, tmp_path, kind):
+def test_accumulated_portions_train_like_whole_batches(folder, tmp_path, kind, descent):
     whole = training.train(balanced(kind), gather(folder), tmp_path / "a")
     portions = training.train(balanced(kind, accumulate=2), gather(folder), tmp_path / "b")
     assert [r["step"] for r in portions.history] == [r["step"] for r in whole.history]
@@ -550,7 +557,7 @@ def test_plans_made_after_the_newest_checkpoint_are_kept(slowing, folder, tmp_pa
 
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
-def test_a_compiled_network_trains_like_a_plain_one(folder, tmp_path, monkeypatch, precision):
+def test_a_compiled_network_trains_like_a_plain_one(folder, tmp_path, monkeypatch, precision, descent):
     """Under the same names, its average included; validation, whose images have all sizes, compiles nothing."""
     real, sizes = torch.compile, set()
 
@@ -560,12 +567,12 @@ def test_a_compiled_network_trains_like_a_plain_one(folder, tmp_path, monkeypatc
 
     monkeypatch.setattr(torch, "compile", lambda function: real(function, backend=backend))
     judges = [Pair(*torch.rand(2, 1, 3, *size)) for size in ((24, 40), (32, 24))]
-    recipe = tiny(precision=precision, ema=0.9, validate_every=2, checkpoint_every=2)
+    recipe = tiny(precision=precision, ema=0.9, validate_every=2, checkpoint_every=2, lr=1e-2)
     plain = training.train(recipe, gather(folder), tmp_path / "plain", validation=judges)
     training.train(recipe, gather(folder), tmp_path / "run", validation=judges, compiled=True, stop_after=4)
     result = training.train(recipe, gather(folder), tmp_path / "run", validation=judges)  # goes on uncompiled
     assert parameters(result.last).keys() == parameters(plain.last).keys()
-    assert_alike(result.last, plain.last, initial(recipe))
+    assert_alike(result.last, plain.last, initial(recipe), CLOSE[precision])
     assert [r["psnr_rgb"] for r in result.history if "psnr_rgb" in r] == pytest.approx(
         [r["psnr_rgb"] for r in plain.history if "psnr_rgb" in r], abs=0.01
     )
@@ -575,13 +582,15 @@ def test_a_compiled_network_trains_like_a_plain_one(folder, tmp_path, monkeypatc
 
 # --- many processes --------------------------------------------------------------------------------------------------
 
+CLOSE = {"no": 1e-3, "bf16": 0.05, "fp16": 0.02}
+"""How alike the ways of weights are in a precision, several times its rounding; losses are means of more values."""
 SHARED = {
-    "plateau": plateau(),
+    "plateau": plateau(lr=1e-2),
     "average": balanced("fixed", ema=0.9),
-    "gradient": balanced("gradient"),
+    "gradient": balanced("gradient", lr=1e-2),
     "uncertainty": balanced("uncertainty"),
     "float16": half("uncertainty"),
-    "minutes": hurried(minutes=1000.0),
+    "minutes": hurried(minutes=1000.0, lr=1e-2),
 }
 """Recipes whose learning rate, weights, learned weights or scale follow losses and gradients of all processes, or whose
 time they share."""
@@ -604,20 +613,21 @@ def two_processes(folder, tmp_path_factory) -> Path:
     runs = [shared(kind, path / kind) for kind in SHARED]
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    done = subprocess.run([*launch, HERE / "dying_run.py", folder, "never", *runs], capture_output=True, timeout=600)
+    done = subprocess.run([*launch, HERE / "dying_run.py", folder, "descent", *runs], capture_output=True, timeout=600)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     return path
 
 
 @pytest.mark.parametrize("kind", SHARED)
-def test_two_processes_train_like_one(two_processes, folder, tmp_path, kind):
+def test_two_processes_train_like_one(two_processes, folder, tmp_path, kind, descent):
     expected = training.train(SHARED[kind], gather(folder), shared(kind, tmp_path))
     card = weights.card(two_processes / kind / "last.safetensors")
     assert card["hardware"].startswith("2 x CPU")
-    assert_alike(two_processes / kind / "last.safetensors", expected.last, initial(SHARED[kind]))
+    close = CLOSE[SHARED[kind].precision]
+    assert_alike(two_processes / kind / "last.safetensors", expected.last, initial(SHARED[kind]), close)
     history = [json.loads(line) for line in (two_processes / kind / "metrics.jsonl").read_text().splitlines()]
     for name in (name for name in history[0] if name.startswith(("loss", "weight", "scale"))):
-        assert [r[name] for r in history] == pytest.approx([r[name] for r in expected.history], rel=1e-4)
+        assert [r[name] for r in history] == pytest.approx([r[name] for r in expected.history], rel=close / 10)
 
 
 def test_observers_see_every_record(folder, tmp_path):
@@ -749,10 +759,11 @@ def test_a_segmenter_learns_and_keeps_the_weights_with_the_best_miou(streets, tm
     with torch.inference_mode():
         found = weights.load(result.best)(image[None]).extras["logits"].argmax(1)[0]
     known = labels != scenes.IGNORED
-    assert card["validation_accuracy"] == pytest.approx((found == labels)[known].float().mean().item(), abs=1e-6)
+    # Loaded weights lie otherwise in memory: of two classes that are nearly as likely, another pixel may get the other.
+    assert card["validation_accuracy"] == pytest.approx((found == labels)[known].float().mean().item(), abs=1e-3)
     classes = [k for k in range(11) if ((found == k) | (labels == k))[known].any()]
     each = [((found == k) & (labels == k)).sum() / ((found == k) | (labels == k))[known].sum() for k in classes]
-    assert card["validation_miou"] == pytest.approx(np.mean(each), abs=1e-6)
+    assert card["validation_miou"] == pytest.approx(np.mean(each), abs=0.01)
 
 
 def test_miou_needs_labels(folder, tmp_path):
