@@ -288,6 +288,23 @@ def test_training_learns_and_keeps_the_best(folder, tmp_path):
     )
 
 
+def test_the_best_weights_are_not_the_latest(folder, tmp_path, monkeypatch):
+    scores = iter((30.0, 31.0, 29.0))
+    monkeypatch.setattr(metrics, "psnr", lambda *_: torch.tensor([next(scores)]))
+    image = torch.rand(1, 3, 24, 24)
+    result = training.train(tiny(validate_every=2), gather(folder), tmp_path, validation=[Pair(image, image)])
+    card = weights.card(result.best)
+    assert (card["steps"], card["validation_psnr_rgb"]) == (4, 31.0)
+
+
+def test_a_clipped_gradient_has_the_length_asked_for(folder, tmp_path, descent):
+    """Plain descent goes as far, times lr."""
+    recipe = tiny(steps=1, clip=0.01, lr=1.0)
+    found, start = parameters(training.train(recipe, gather(folder), tmp_path).last), initial(recipe)
+    moved = sum((value - start[name]).square().sum() for name, value in found.items()).sqrt()
+    assert moved.item() == pytest.approx(0.01, rel=0.01)
+
+
 def test_bf16_trains_after_a_run_in_another_precision(uninterrupted, folder, tmp_path):
     result = training.train(tiny(precision="bf16"), gather(folder), tmp_path)
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in parameters(result.last).values())
