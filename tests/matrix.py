@@ -45,7 +45,10 @@ def run(name: str, threads: int, seed: int, jobs: int, pytest: Sequence[str]) ->
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0 if all runs are green."""
-    parser = argparse.ArgumentParser(description="Runs the suite for instruction sets and numbers of threads.")
+    parser = argparse.ArgumentParser(
+        description="Runs the suite for instruction sets and numbers of threads.",
+        allow_abbrev=False,  # what is not ours is pytest's
+    )
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), help="instruction sets (%(default)s)")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="OMP_NUM_THREADS (%(default)s)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the first order; each run has the next")
