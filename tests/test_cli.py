@@ -273,7 +273,7 @@ class TestScore:
     def test_prints_a_table_beside_the_rainy_input(self, capsys):
         assert cli.main(["score", "tiny.safetensors", "--sets", "skimage-light", "--limit", "1"]) == 0
         out, _ = capsys.readouterr()
-        assert "skimage-light" in out
+        assert "skimage-light (1)" in out
         assert "psnr_rgb" in out
         assert "rainy" in out
 

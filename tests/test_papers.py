@@ -1,5 +1,7 @@
 """The papers' tables: all there, each figure once, and no figure that its neighbours contradict."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -115,6 +117,23 @@ def test_ranks_are_what_the_papers_say(table, place, better):
     (own,) = (row.figures[place]["psnr"] for row in rows if row.label in OURS)
     others = [row.figures[place]["psnr"] for row in rows if row.recipe is None and place in row.figures]
     assert sum(other > own for other in others) == better
+
+
+@pytest.mark.parametrize(
+    ("paper", "expected"),
+    [
+        ("qsnet", "67a307f38326"),
+        ("phpnet", "bf9960a145a3"),
+        ("dcdnet", "5343a5de6898"),
+        ("recurrent", "556d98a3e588"),
+        ("menet", "a59ed52c8570"),
+    ],
+)
+def test_figures_are_those_that_were_compared_with_the_paper(paper, expected):
+    """Whoever corrects one compares it with the paper's text, and then writes the new checksum here."""
+    (module,) = (module for module in papers.PAPERS if module.__name__ == f"derainlib.papers.{paper}")
+    figures = [(table.name, row.figures, row.differences) for table in module.TABLES for row in table.rows]
+    assert hashlib.sha256(json.dumps(figures, sort_keys=True).encode()).hexdigest()[:12] == expected
 
 
 def test_the_same_row_of_two_tables_has_the_same_figures():

@@ -147,6 +147,19 @@ def test_copies_are_found_turned_resized_and_compressed(tmp_path, scenes, turn):
     assert str(match) == f"{match.first} = {match.second} ({turn}, correlation {match.correlation:.4f})"
 
 
+def test_photographs_that_the_other_set_has_too_spoil_a_test(paired, scenes, tmp_path_factory):
+    train = tmp_path_factory.mktemp("train")
+    put(scenes[4][:, ::-1], train / "seen.png")
+    put(photograph(1), train / "new.png")
+    report = audit.examine(pairs.read(paired), against=train)
+    assert [(match.first, match.second, match.turn) for match in report.shared] == [
+        ("04", str(train / "seen.png"), "mirrored")
+    ]
+    assert not report.ok
+    assert "     1 photographs that the other set contains too\n         04 = " in str(report)
+    assert audit.examine(pairs.read(paired), against=[train / "new.png"]).ok
+
+
 @settings(max_examples=25, deadline=None)
 @given(quarter=st.integers(0, 3), mirrored=st.booleans(), seed=st.integers(0, 10**6))
 def test_the_named_turn_of_the_second_gives_the_first(quarter, mirrored, seed):
@@ -187,10 +200,12 @@ def test_large_sets_are_compared_in_pieces(monkeypatch):
     small = torch.rand(9, audit.SIDE, audit.SIDE, generator=torch.Generator().manual_seed(2))
     small[7] = small[2].flip(1)
     names = [str(number) for number in range(9)]
-    whole = audit._matches(small, names)
+    (whole,) = audit._matches(small, names)
     monkeypatch.setattr(audit, "CHUNK", 2)
-    assert audit._matches(small, names) == whole
-    assert [(match.first, match.second) for match in whole] == [("2", "7")]
+    (found,) = audit._matches(small, names)
+    assert (whole.first, whole.second) == (found.first, found.second) == ("2", "7")
+    assert whole.turn == found.turn
+    assert whole.correlation == pytest.approx(found.correlation, abs=1e-5)  # products of other shapes round otherwise
 
 
 def test_an_empty_list_is_refused():

@@ -137,6 +137,8 @@ def test_shipped_weights_work_and_have_a_card(name):
     model = weights.load(name)
     assert model.name in VARIANTS | SEGMENTERS
     assert weights.card(name)["model"] == model.name
+    bound, free = "whose terms allow research only", "no research data set's terms bind them"
+    assert (bound in weights.card(name)["licence"]) != (free in weights.card(name)["licence"])
     rainy = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert model(rainy).background.isfinite().all()
