@@ -96,4 +96,4 @@ def test_two_processes_train_like_one(two_processes, folder, tmp_path, kind, des
     assert_alike(two_processes / kind / "last.safetensors", expected.last, initial(SHARED[kind]), close)
     history = [json.loads(line) for line in (two_processes / kind / "metrics.jsonl").read_text().splitlines()]
     for name in (name for name in history[0] if name.startswith(("loss", "weight", "scale"))):
-        assert [r[name] for r in history] == pytest.approx([r[name] for r in expected.history], rel=close)
+        assert [r[name] for r in history] == pytest.approx([r[name] for r in expected.history], rel=close / 10)
