@@ -136,8 +136,20 @@ def stored(picture) -> dict[str, str]:
     drawn = _fitted(picture)
     kind, data = "jpeg", jpeg(drawn)
     if len(png(drawn)) < _GRAPH * len(data):
-        kind, data = "png", png(drawn.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
+        kind, data = "png", png(_indexed(drawn))
     return {f"image/{kind}": base64.b64encode(data).decode()}
+
+
+def _indexed(image: Image.Image) -> Image.Image:
+    """The image in 256 colours, each the commonest of those that it stands for: white stays white."""
+    small = image.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    colours = np.asarray(image.convert("RGB"), dtype=np.int64) @ (1 << 16, 1 << 8, 1)
+    found, counts = np.unique((np.asarray(small, dtype=np.int64) << 24) + colours, return_counts=True)
+    found = found[np.argsort(counts, kind="stable")]
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    palette[found >> 24] = found[:, None] >> (16, 8, 0) & 255  # of a repeated index, the last and commonest stays
+    small.putpalette(palette.tobytes())
+    return small
 
 
 def pixels(image: Tensor | np.ndarray) -> np.ndarray:
