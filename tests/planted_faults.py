@@ -2,7 +2,7 @@
 
     python tests/planted_faults.py                                   # all of them
     python tests/planted_faults.py --only "swapped gates" --jobs 2
-    python tests/planted_faults.py --tree OLDER --json benchmarks/results/planted_faults.json --label before
+    python tests/planted_faults.py --tree OLDER --json tests/planted_faults.json --label before
 
 A fault is a piece of text and what to put in its place. The text is looked for in derainlib/ and notebooks/, wherever
 it stands, so that the same list runs on an older and on a newer layout; one that is not found exactly once is an error.

@@ -157,6 +157,17 @@ COARSE, FINE, COLOUR = (
 PHI = {"network": "phi"}
 
 
+@pytest.mark.parametrize(("name", "last"), [("dcdnet", 0.0), ("dcdnet/no-refinement", 1.0), ("dcdnet/single", 1.0)])
+def test_dcdnet_has_the_papers_values(name, last):
+    """Eq. 6 sums over the T stages; a refined image comes after them, and is Eq. 7's, not Eq. 6's."""
+    recipe = recipes.get(name)
+    assert recipe.losses[0] == recipes.Loss("mse", 1.0, {"on": "rain", "stages": "all", "early": 1.0, "last": last})
+    refined = [("l1", 1.0), ("perceptual", 1.0)] if name == "dcdnet" else []
+    assert [(loss.term, loss.weight) for loss in recipe.losses[1:]] == refined
+    assert (recipe.steps, recipe.batch, recipe.patch, recipe.lr) == (400_000, 10, 100, 1e-3)
+    assert [recipe.learning_rate(step) for step in (239_999, 240_000, 320_000)] == pytest.approx([1e-3, 1e-4, 1e-5])
+
+
 def test_phpnet_has_the_papers_values():
     recipe = recipes.get("phpnet")
     assert recipe.losses == (COARSE, FINE, COLOUR, recipes.Loss("semantic", 0.05, PHI))
