@@ -240,7 +240,7 @@ FIGURES = (
     figure(1, "other methods fail on structures and colours", "impossible", note=COMPARED),
     figure(2, "the network", "shown", "derainlib.lab.diagram.trace", "08: Two networks in a row, and two pictures"),
     figure(3, "the block", "shown", "derainlib.lab.diagram.trace", "08: The parallel pyramid"),
-    figure(4, "results without the block, and without the pooling", "waits", "08: Thirteen baselines",
+    figure(4, "results without the block, and without the pooling", "waits",
            note="pictures come with the weights of the study phpnet/table-4"),
     figure(5, "results with one, two and three terms", "waits", "08: What each term is worth",
            note="pictures come with the weights of the study phpnet/table-3"),
