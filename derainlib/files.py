@@ -1,6 +1,7 @@
 """Files that are never seen half written, and files of others, which are read without executing what they hold."""
 
 import os
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -12,8 +13,11 @@ from derainlib.errors import WeightsError, one_line
 
 
 def sync(path: str | Path):
-    """Waits until a file's content, or a folder's list of names, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Waits until a file's content, or a folder's list of names, is on the disk; Windows opens no folders for that."""
+    is_folder = os.path.isdir(path)
+    if is_folder and sys.platform == "win32":
+        return
+    handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows syncs only what may be written
     try:
         os.fsync(handle)
     finally:

@@ -74,7 +74,7 @@ class Order:
     rows: tuple[str, ...] = ()
     """Labels of the rows to train, the reference being one of them anyhow; empty for all."""
     data: dict = field(default_factory=dict)
-    """What to train on: `training.Job`'s pairs_dir, clean_dir … by name."""
+    """What to train on: `training.Job`'s pairs_dir, clean_dir … by name; its vgg, for rows with a perceptual term."""
     sets: tuple[str, ...] = ("skimage-light", "skimage-heavy")
     """Sets of pairs to score on, by the names that `derainlib.evaluation.dataset` knows, or by folder."""
     sets_dir: str = ""
@@ -108,6 +108,8 @@ class Order:
         """
         recipe = self._recipe(row, seed)
         job = Job.of(self.data | {"recipe": recipe.name, "out_dir": self.out_dir})
+        if job.vgg:  # not `recipe.judged_by`, which refuses a row without a perceptual term
+            recipe = recipe.replace(losses=tuple(loss.judged_by(job.vgg) for loss in recipe.losses))
         folder = Path(self.out_dir) / "runs" / identity(recipe, job.sources(recipe.rain).note)
         return Trial(recipe, functools.partial(job.sources, recipe.rain), folder)
 

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ SLOW = (
 )
 """Parts of the names of tests that take seconds each: whole trainings, processes that are killed, kernels."""
 
-BEGUN = pytest.StashKey[float]()
+BEGUN, DESELECTED = pytest.StashKey[float](), pytest.StashKey[int]()
 
 
 def pytest_addoption(parser):
@@ -67,18 +68,32 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_deselected(items):
+    """Counts what -k and -m leave out: a process of several, which all leave out the same, has to tell it."""
+    config = items[0].config
+    config.stash[DESELECTED] = config.stash.get(DESELECTED, 0) + len(items)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["deselected"] = config.stash[DESELECTED]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    node.config.stash[DESELECTED] = getattr(node, "workeroutput", {}).get("deselected", 0)
+
+
+def pytest_terminal_summary(terminalreporter, config):
     """What was left out, by reason, and where the CPU time went: a table of a few lines each."""
     reports = [one for some in terminalreporter.stats.values() for one in some if isinstance(one, pytest.TestReport)]
-    table(terminalreporter, "left out", left_out(terminalreporter.stats), "tests")
+    skipped = left_out(terminalreporter.stats.get("skipped", ()), config.stash.get(DESELECTED, 0))
+    table(terminalreporter, "left out", skipped, "tests")
     table(terminalreporter, "CPU time", times(reports), "s")
 
 
-def left_out(stats: dict[str, list]) -> Counter:
+def left_out(skipped: Iterable, deselected: int) -> Counter:
     """How many tests did not run, by reason."""
-    skipped = (report.longrepr for report in stats.get("skipped", ()))
-    counts = Counter(where[2].removeprefix("Skipped: ") for where in skipped if isinstance(where, tuple))
-    if deselected := len(stats.get("deselected", ())):
+    places = (report.longrepr for report in skipped)
+    counts = Counter(where[2].removeprefix("Skipped: ") for where in places if isinstance(where, tuple))
+    if deselected:
         counts["not chosen by -k or -m"] = deselected
     return counts
 

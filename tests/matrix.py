@@ -2,7 +2,7 @@
 
     python tests/matrix.py                                     # all of it: the suite six times
     python tests/matrix.py --sets avx2 --threads 2 --seed 7
-    python tests/matrix.py tests/test_training.py -k "resumed" # what follows is pytest's
+    python tests/matrix.py tests/training -k "resumed"         # what follows is pytest's
 
 Notebooks and end-to-end tests are left out. Ends with status 0 if all runs are green.
 """

@@ -137,6 +137,14 @@ class TestOrder:
         assert [loss.term for loss in order.trial(row("", "dcdnet"), 0).recipe.losses] == ["mse", "l1"]
         assert [loss.term for loss in order.trial(row("", "dcdnet/single"), 0).recipe.losses] == ["mse"]
 
+    def test_vgg_weights_reach_the_rows_that_have_a_use_for_them(self, folder, tmp_path):
+        asked = tiny(folder, tmp_path, without=())
+        given = tiny(folder, tmp_path, without=(), data=asked.data | {"vgg": "vgg.safetensors"})
+        before, after = (order.trial(row("", "dcdnet"), 0).recipe for order in (asked, given))
+        assert after == before.judged_by("vgg.safetensors") != before
+        single = row("", "dcdnet/single")  # Eq. 6 alone
+        assert given.trial(single, 0).recipe == asked.trial(single, 0).recipe
+
     def test_equal_rows_of_two_tables_share_a_folder(self, folder, tmp_path):
         order = tiny(folder, tmp_path)
         ours, two, three = (order.trial(row("", f"dcdnet{name}"), 0).folder for name in ("", "/T2", "/T3"))

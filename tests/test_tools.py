@@ -433,11 +433,15 @@ def test_every_plan_can_be_asked_for(tool, small_data, tmp_path):
     assert len(set(studied)) == len(studied)
     for name, plan in script.PLANS.items():
         asked = script.order(plan, tmp_path / name, options)
-        rows = [(study, row) for study in asked.chosen() for row in study.rows]
-        if plan.vgg or plan.streets:
+        rows = [row for study in asked.chosen() for row in study.rows]
+        if plan.streets:
             assert rows
             continue
-        recipes_of = [asked.trial(row, 0).recipe for _, row in rows]
+        recipes_of = [asked.trial(row, 0).recipe for row in rows]
+        judges = {
+            loss.options["weights"] for recipe in recipes_of for loss in recipe.losses if loss.term == "perceptual"
+        }
+        assert judges == ({str(small_data / script.VGG)} if plan.vgg else set())
         assert {recipe.clip for recipe in recipes_of} == {0.0}
         assert {recipe.steps for recipe in recipes_of} == {plan.steps}
 

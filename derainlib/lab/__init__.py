@@ -5,10 +5,13 @@
     exercises   questions that check an answer, give hints, show a solution
     miniature   scenes in drawn rain, and small networks that train on them while a reader waits
     probe       what a loss says of a picture that was spoilt on purpose: value, map, gradient
+    diagram     what is inside a network, drawn from a run of it
     tables      what papers and studies report, as text
     numbers     numbers in prose, each bound to its source
     results     what the benchmarks measured
     series      the table of contents
+    coverage    what the papers hold, and how far each part of it has come: COVERAGE.md
+    gate        what a notebook must be to be published
     publish     `python -m derainlib.lab.publish`: run a notebook and store its outputs
 
 Only notebooks import this package; nothing here is needed to train a network or to clean a photograph.

@@ -9,13 +9,13 @@ and whether the study was run. What is told is checked: names, headings, studies
 import importlib
 import itertools
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 from derainlib import files, papers, studies
-from derainlib.errors import DerainError
 from derainlib.evaluation import lay_out
 from derainlib.lab.results import FOLDER, results
 from derainlib.papers.item import STATES, Item
@@ -217,11 +217,12 @@ def main() -> int:
     """Writes the page; returns 1 if the lists tell what is not so."""
     wrong = faults()
     if wrong:
-        raise DerainError("; ".join(wrong))
+        print(*wrong, sep="\n", file=sys.stderr)
+        return 1
     files.write_atomically(PAGE, page().encode())
     print(f"written: {PAGE}")
     return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

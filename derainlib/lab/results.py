@@ -17,4 +17,4 @@ def results(name: str) -> dict:
     path = FOLDER / f"{name}.json"
     if not path.is_file():
         raise DerainError(f"{path} is missing: the benchmarks' results come with the repository; clone it")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))

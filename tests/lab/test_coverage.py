@@ -19,7 +19,7 @@ TABLES = {"qsnet": 5, "phpnet": 6, "dcdnet": 4, "recurrent": 9, "menet": 4}
 
 
 def test_it_is_complete():
-    found = coverage.items()
+    found = {paper: kinds for paper, kinds in coverage.items().items() if paper in COUNTS}  # a sixth paper may come
     assert {paper: (len(kinds["equations"]), len(kinds["figures"])) for paper, kinds in found.items()} == COUNTS
     for paper, (equations, figures) in COUNTS.items():
         assert [item.label for item in found[paper]["equations"]] == [f"Eq. {i + 1}" for i in range(equations)]
@@ -27,7 +27,8 @@ def test_it_is_complete():
         assert found[paper]["claims"]
     numbered = [name.rpartition("-")[2] for name in papers.TABLES if name.startswith(("srn/table", "brn/table"))]
     assert sorted(set(numbered)) == [str(i + 1) for i in range(TABLES["recurrent"])]
-    assert sum(TABLES.values()) == 28 == sum("/table-" in name for name in papers.TABLES) - 1  # Table I is in two parts
+    tables = [table for paper in papers.PAPERS[: len(COUNTS)] for table in paper.TABLES if "/table-" in table.name]
+    assert sum(TABLES.values()) == 28 == len(tables) - 1  # Table I is in two parts
 
 
 def test_what_it_tells_is_so():

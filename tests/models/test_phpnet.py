@@ -26,7 +26,6 @@ from tests.models.by_hand import array, convolution, relu, seeded, sigmoid
 from tests.models.by_hand import noise as drawn
 
 NAMES = list(VARIANTS)
-OWN_FIRST = [name for name in NAMES if name != "phpnet-qsnet"]
 LOCAL = [name for name in NAMES if name != "phpnet-nonlocal"]
 BLOCKS = ["standard", "parallel", "hierarchical", "concatenation", "nonlocal", "php"]
 
