@@ -119,7 +119,8 @@ def test_qsnet_tables(benchmark, tmp_path):
     options = ["--sets", "skimage-light", "--limit", "2", "--out", str(out)]
     assert benchmark("qsnet_tables").main(options) == 0
     found = json.loads(out.read_text())
-    table = found["Table 3"]["skimage-light"]
+    assert list(found["Table 3"]) == ["qsnet-v4", "qsnet"]
+    table = found["Table 3"]["qsnet-v4"]["skimage-light"]
     assert list(table) == ["C1", "C2", "C3", "C4", "C5", "all scales"]
     assert len({row["psnr_rgb"]["mean"] for row in table.values()}) == 6, "each decoder gives an image of its own"
     assert found["Table 4"]["difference"] == "qsnet-v4 - qsnet-v1"

@@ -266,7 +266,7 @@ def draw(diagram: Diagram) -> figures.Picture:
     bottom = min(-y + min(height, 0) for y, height in arcs) - HIGH  # rows lie as far below the middle as above
     unit = min(UNIT, WIDEST / (right + 0.4))
     total = sum(block.parameters for block in diagram.blocks)
-    title = f"{total:,} parameters" + (f", {diagram.stages} stages share them" if diagram.stages > 1 else "")
+    title = f"{total:,} parameters" + (f", {diagram.stages} stages" if diagram.stages > 1 else "")
     size = (unit * (right + 0.4), unit * (top - bottom) + 0.3)
     figure, ax = figures.canvas(size=size, summary=f"{len(diagram.blocks)} blocks, {title}")
     for link in links:

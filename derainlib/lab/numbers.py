@@ -12,7 +12,8 @@ phrase that holds as long as a comparison does, has a question mark in place of 
 Expressions have numbers, + - * / and comparisons, `and`, `or`, `not`, the functions `FUNCTIONS`, and five sources:
 
     results('rain_statistics/images')          benchmarks/results: name of the file, then keys
-    paper('brn/table-3/CRN/Rain100H/psnr')     derainlib.papers: table, row, then as in its figures; or table/stages
+    paper('brn/table-3/CRN/Rain100H/psnr')     derainlib.papers: table, row, then as in its figures, its differences
+                                               or its note, a text; or table/stages
     card('srn/parameters')                     the card of shipped weights: name, then keys
     output('BRN', 2, 'PSNR')                   printed by the same notebook: the second number behind "BRN" on its line,
                                                in an output that has "PSNR" (the first, and any, where left out)
@@ -181,9 +182,13 @@ _results, _card = cache(results), cache(weights.card)
 def _tables() -> dict[str, dict]:
     return {
         name: {"stages": table.stages}
-        | {row.label: row.figures | ({"differences": row.differences} if row.differences else {}) for row in table.rows}
+        | {row.label: row.figures | {k: v for k, v in _beside(row).items() if v} for row in table.rows}
         for name, table in papers.TABLES.items()
     }
+
+
+def _beside(row: papers.table.Row) -> dict[str, object]:
+    return {"differences": row.differences, "note": row.note}
 
 
 def _behind(outputs: Sequence[str], words: str, place: int = 1, within: str = "") -> float:

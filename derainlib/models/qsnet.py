@@ -1,7 +1,6 @@
 """QSNet: a quick network of group convolutions that decodes the rain at five scales, then once more from all of them.
 
-"Single image deraining from intrinsic priors: quasi-sparsity and multi-scale auxiliary decoding" (equation numbers
-below are this paper's). The network S of
+Wang, Ma and Zeng, CVPR 2021 (equation numbers below are this paper's). The network S of
 
     R = S(I),  B = I − R                                                       (4, 5)  I = O
 
@@ -17,12 +16,16 @@ Its losses (Eq. 8–13) are `derainlib.losses`' quasi_sparsity, l1, detail and a
 The authors published no code. Choices that the text leaves open, all ours:
 
 - 48 channels in the encoder and 16 a scale, in 4 groups; every convolution at full resolution.
+- A 3x3 convolution makes the encoder's channels of the image; no shuffle stands between encoder and scales, so that a
+  group of a C_i reads 12 of the 48.
 - No batch normalisation: a photograph alone is treated as in a batch, and tiles are exact.
 - The units keep their width inside; ShuffleNet's own narrow to a quarter.
 - An auxiliary decoder A_i gives rain, and O − A_i is its rain-free image: with Eq. 12 as printed, ‖I − A_i − B‖².
 - Each decoder is a 3x3 and a 1x1 group convolution and a plain 3x3 one to RGB. Its groups exchange features by a
   shuffle before the 1x1. In the main decoder a group is a scale, C_i and its decoded image side by side, so that the
   shuffle before the first convolution is the exchange across scales.
+- The five decoders of one network are what Table 3 scores; a network for each scale is another reading.
+- V1 to V3 (Table 4) keep the auxiliary decoders and lose only their loss.
 - "Without sharing" (Tables 2 and 5) is the same network without the decoders' shuffles; the encoder keeps its own.
 
 On a CPU, small groups and shuffles cost more than they save. There a group convolution runs as an ordinary one whose

@@ -88,7 +88,6 @@ TABLES = (
         note="whether C1 … C5 are the five decoders of one network, or a network each, is not said",
         measured="qsnet_tables",
     ),
-    # V1 to V3 keep the auxiliary decoders, whose images the main decoder reads: Table 4 ablates losses, not layers.
     Table(
         "qsnet/table-4", "QSNet, Table 4: the terms of the loss", "L_C",
         (
@@ -107,6 +106,7 @@ TABLES = (
             Row("+ L_A", _qsnet("qsnet/V4", "Table 4, V4: L_C + L_Q + L_D + L_A", "CQDA"), _WHOLE),
         ),
         data=_DATA,
+        note="V1 to V3 keep the auxiliary decoders, whose images the main decoder reads: losses differ, not layers",
     ),
     Table(
         "qsnet/table-5", "QSNet, Table 5: sharing of information", "with sharing",
@@ -145,7 +145,8 @@ EQUATIONS = (
              f"{_LOSSES}::test_each_term_is_its_printed_sum"),
     equation("10", "L_C, the absolute error", "losses.L1", f"{_LOSSES}::test_each_term_is_its_printed_sum"),
     equation("11", "L_D, no rain where it does not rain", "losses.Detail",
-             f"{_LOSSES}::test_each_term_is_its_printed_sum", f"{_LOSSES}::test_detail_is_blind_where_it_rains"),
+             f"{_LOSSES}::test_each_term_is_its_printed_sum", f"{_LOSSES}::test_detail_is_blind_where_it_rains",
+             note="L is the truth's here, from the streaks as drawn; the paper's is another network's, JORDER's"),
     equation("12", "L_A, the squared error of every decoder", "losses.Auxiliary",
              f"{_LOSSES}::test_each_term_is_its_printed_sum",
              note="O − A_i + B as printed; as a mean of images in 0..255 its weight would be 2.55 in [0, 1]"),

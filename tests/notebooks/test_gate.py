@@ -113,6 +113,7 @@ DAMAGES = {
     "a path in the code": (add_code("open('/home/somebody/x')"), "names a path"),
     "a path in an output": (stream("saved to /tmp/x.png"), "shows a path"),
     "an address": (stream("<object at 0x7f0123456789>"), "memory address"),
+    "a study without O": (stream("every row: 1,000 steps\n\nL_p  25.28 / 0.898\n"), "without its rainy row"),
     "stderr": (stream("a warning", "stderr"), "writes to stderr"),
     "an error": (add_code(output_type="error", ename="E", evalue="", traceback=[]), "raised E"),
     "no picture": (drop_pictures, "no picture among the first five cells"),
