@@ -140,7 +140,7 @@ def test_menet_s_vgg_is_weighed_as_in_table_iv(generator):
     term = Perceptual(**loss.options, weights="random")
     with pytest.warns(UserWarning, match="random weights"):
         value = term(Layers(background, clean - background), Pair(clean, clean)).item()
-    assert (term.network, term.layer, term.norm) == ("vgg19", "conv3_4", "l2")
+    assert (term.network, term.layer, term.norm) == ("vgg19", "relu3_4", "l2")
     mean = torch.tensor([0.485, 0.456, 0.406]).view(-1, 1, 1)
     with torch.no_grad():
         features = [term.features(255 * (image - mean)) for image in (background, clean)]
