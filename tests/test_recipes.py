@@ -148,6 +148,11 @@ def test_menet_s_vgg_is_weighed_as_in_table_iv(generator):
     assert loss.weight * value == pytest.approx(wanted, rel=0.05)  # one deviation stands for the three colours'
 
 
+def test_a_recipe_saved_with_the_bare_convolution_is_still_read():
+    saved = recipes.get("menet/VGG").to_json().replace("relu3_4", "conv3_4")
+    assert recipes.Recipe.from_json(saved).losses[-1].options["layer"] == "conv3_4"
+
+
 COARSE, FINE, COLOUR = (
     recipes.Loss("charbonnier", 1.0, {"on": "coarse", "lowpass": 5}),
     recipes.Loss("charbonnier", 1.0, {"on": "background"}),

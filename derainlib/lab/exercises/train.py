@@ -39,7 +39,7 @@ steps_of_the_paper = Exercise(
     """
     **Exercise 2.** BRN's training set has 1,254 images of 481x321 pixels, and is trained for 100 epochs with 12 patches
     a step. Patches of 100x100 are cut on a grid; the paper does not name its stride. The authors' scripts of BRN have
-    100, those of their PReNet, whose reading our recipes follow, 80. Write `steps(stride)`: how many steps is that?
+    100, those of their PReNet, whose reading our recipes follow, 80. Write `steps_at(stride)`: how many steps is that?
     """,
     answer=_steps,
     cases=[(80,), (100,), (50,), (221,)],
