@@ -149,7 +149,8 @@ class Recipe:
     checkpoint_every: int = 500
     """Steps between two checkpoints."""
     samples_per_epoch: int = 18_810
-    """Patches in the paper's epoch; steps are shown as epochs by it (BRN: 1,254 images of 15 patches)."""
+    """Patches in the paper's epoch; steps are shown as epochs by it (BRN: 1,254 images of 15 patches, our reading:
+    `derainlib.papers.recurrent`)."""
 
     def __post_init__(self):
         for spec in dataclasses.fields(self):

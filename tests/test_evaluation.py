@@ -310,6 +310,11 @@ class TestJSON:
     def test_card(self):
         assert TestTable.results[0].card() == {"images": 2, "psnr_rgb": {"mean": 31.0, "worst": 30.0, "rainy": 20.5}}
 
+    def test_a_table_of_cards_rounds_once(self):
+        records = (Record("a", {"ssim_y": 0.940458}, {"ssim_y": 0.8}, 1.0),)
+        card = Scores("net", "set", records).card()
+        assert number("ssim", card["ssim_y"]["mean"]) == "0.940"
+
 
 class TestDry:
     """A photograph without rain is its own truth: its score is infinite, and cleaning it can only lose."""

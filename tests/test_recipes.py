@@ -140,12 +140,17 @@ def test_menet_s_vgg_is_weighed_as_in_table_iv(generator):
     term = Perceptual(**loss.options, weights="random")
     with pytest.warns(UserWarning, match="random weights"):
         value = term(Layers(background, clean - background), Pair(clean, clean)).item()
-    assert (term.network, term.layer, term.norm) == ("vgg19", "conv3_4", "l2")
+    assert (term.network, term.layer, term.norm) == ("vgg19", "relu3_4", "l2")
     mean = torch.tensor([0.485, 0.456, 0.406]).view(-1, 1, 1)
     with torch.no_grad():
         features = [term.features(255 * (image - mean)) for image in (background, clean)]
     wanted = 1e-3 * (features[0] - features[1]).square().mean().item()
     assert loss.weight * value == pytest.approx(wanted, rel=0.05)  # one deviation stands for the three colours'
+
+
+def test_a_recipe_saved_with_the_bare_convolution_is_still_read():
+    saved = recipes.get("menet/VGG").to_json().replace("relu3_4", "conv3_4")
+    assert recipes.Recipe.from_json(saved).losses[-1].options["layer"] == "conv3_4"
 
 
 COARSE, FINE, COLOUR = (

@@ -92,7 +92,7 @@ class Perceptual(Comparison):
     it; pixels that the poolings leave over at the right and lower border have no feature of their own.
 
     The paper names neither network nor layer: VGG16 and relu3_3 are our choice. Table IV of MENET has
-    `network="vgg19", layer="conv3_4", norm="l2"`. Computed in float32, or in float64 where the estimate is. The
+    `network="vgg19", layer="relu3_4", norm="l2"`. Computed in float32, or in float64 where the estimate is. The
     weights are read when the loss is first called, onto the estimate's device.
 
     Raises:

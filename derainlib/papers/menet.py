@@ -13,8 +13,9 @@ def _menet(name: str, source: str, *losses: Loss, model: str = "menet", balance:
 
     20 patches of 224² a step, a second ÷10 at epoch 80 and the clipped result are from the authors' scripts. The paper
     cuts the four corners and the middle out of each of RainTrainH's 1,800 images and mirrors them, 18,000 patches. Here
-    places and mirroring are drawn anew each time, and 18,000 patches count as an epoch. The losses are those of images
-    in 0..255.
+    places and mirroring are drawn anew each time, and 18,000 patches count as an epoch. By the same count RainTrainL's
+    200 images make 2,000 patches and 10,000 steps; no recipe has that schedule. The losses are those of images in
+    0..255. First weights are PyTorch's, since the text names none.
     With LB and GB a task's own weight is 1, as in the paper.
     """
     return Recipe(
@@ -29,11 +30,12 @@ _EDGE = Loss("edge", 1e-2)
 _VGG = Loss(
     "perceptual",
     round(1e-3 * 48 / 256 * (255 * 0.226) ** 2, 4),
-    {"network": "vgg19", "layer": "conv3_4", "norm": "l2"},
+    {"network": "vgg19", "layer": "relu3_4", "norm": "l2"},
 )
 """MENET's Table IV: 1e-3 times Eq. 5, the mean over the features of images in 0..255. Our term averages over pixels and
 channels, which is 256/48 times that mean, and its VGG sees images divided by 255 and by ImageNet's deviation of 0.226;
-what a VGG makes of an image grows (its biases aside) as the image does."""
+what a VGG makes of an image grows (its biases aside) as the image does. The text names the layer conv3_4; the authors'
+code takes it behind its ReLU, as their VGG has all of its layers."""
 
 # Of the two schemes the paper shows LB's pictures.
 _OURS = _menet("menet", "Tables I and II, MENET-LB", _P, _E, _T, balance="loss")

@@ -29,19 +29,32 @@ learning_rate = Exercise(
     why="At step 30 of 100 the first drop has happened already: a milestone counts from the step that reaches it.",
 )
 
+
+def _steps(stride):
+    across, down = ((side - 100) // stride + 1 for side in (481, 321))
+    return 100 * 1_254 * across * down // 12
+
+
 steps_of_the_paper = Exercise(
     """
-    **Exercise 2.** BRN's training set has 1,254 images of 481x321 pixels. The authors cut patches of 100x100 at a
-    stride of 80 and train 100 epochs with 12 patches a step. How many steps is that, to the nearest thousand?
+    **Exercise 2.** BRN's training set has 1,254 images of 481x321 pixels, and is trained for 100 epochs with 12 patches
+    a step. Patches of 100x100 are cut on a grid; the paper does not name its stride. The authors' scripts of BRN have
+    100, those of their PReNet, whose reading our recipes follow, 80. Write `steps_at(stride)`: how many steps is that?
     """,
-    answer=157_000,
-    wrong=[125_000, 104_500, 10_450, 188_000],
+    answer=_steps,
+    cases=[(80,), (100,), (50,), (221,)],
+    wrong=[
+        lambda stride: 156_750,
+        lambda stride: 125_400,
+        lambda stride: 100 * 1_254 * (481 // stride) * (321 // stride) // 12,
+        lambda stride: 1_254 * ((481 - 100) // stride + 1) * ((321 - 100) // stride + 1) // 12,
+    ],
     hints=(
-        "How many window positions fit along 481 pixels, and how many along 321?",
-        "floor((481 − 100) / 80) + 1 = 5 and floor((321 − 100) / 80) + 1 = 3: 15 patches an image.",
+        "How many places does a window of 100 have along 481 pixels, and how many along 321?",
+        "At a stride of 80: floor((481 − 100) / 80) + 1 = 5 and floor((321 − 100) / 80) + 1 = 3, 15 patches an image.",
     ),
-    why="1,254 · 15 = 18,810 patches an epoch; 100 · 18,810 / 12 = 156,750 steps.",
-    tolerance=0.005,
+    why="At 80, 15 patches an image, 18,810 an epoch and 156,750 steps; at 100, 12 patches, 15,048 and 125,400. "
+    "A fifth of the training hangs on a number that the paper does not print.",
 )
 
 samples_of_a_process = Exercise(
