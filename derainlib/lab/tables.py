@@ -68,5 +68,6 @@ def speed(size: int) -> str:
     for name, row in times.items():
         other = f"{half[name]['seconds']:.3f}" if name in half else ""
         lines.append([name, f"{row['seconds']:.3f}", other, *(f"{row[base]:.1f}" for base in bases)])
-    where = f"{measured['machine']['threads']} thread(s), {measured['device']}, PyTorch {measured['torch'].split('+')[0]}"
+    machine = measured["machine"]
+    where = f"{machine['threads']} thread(s), {machine['gpu'] or 'cpu'}, PyTorch {machine['torch'].split('+')[0]}"
     return f"{size} × {size} pixels, {where}\n\n{aligned(lines)}"
