@@ -3,6 +3,7 @@
     python benchmarks/street_scores.py --data DIR                       # all shipped networks, all shipped judges
     python benchmarks/street_scores.py phpnet --every 8 --data DIR      # one network, every eighth street
     python benchmarks/street_scores.py --study OUT --data DIR           # what `derain study phpnet/table-3 OUT` trained
+    python benchmarks/street_scores.py --inside --every 20 --data DIR   # PHPNet's outputs, colours and losses there
 
 Each network is scored by PSNR and SSIM too. Judges are segmenters that no network was trained with; Φ stands beside
 them by --judges, to show what it says of those that were. A study's rows are compared with its reference, seeds and
@@ -18,13 +19,17 @@ from pathlib import Path
 
 import common
 import numpy as np
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from derainlib import evaluation, seeing, studies
+from derainlib import evaluation, metrics, recipes, seeing, studies
 from derainlib.data import scenes
 from derainlib.errors import WeightsError
 from derainlib.evaluation import Scores
-from derainlib.layers import Pair
+from derainlib.layers import Layers, Pair
+from derainlib.losses import Charbonnier, Colour, Semantic
+from derainlib.losses.charbonnier import low_pass
 from derainlib.models import VARIANTS, weights
 from derainlib.papers import Table
 from derainlib.seeing import READS, Reading
@@ -105,6 +110,92 @@ def compared(pairs: Sequence[tuple[Scores, Scores]]) -> dict:
     return means | {"difference": against}
 
 
+# --- inside PHPNet --------------------------------------------------------------------------------------------------
+
+LAMBDA = {loss.term + loss.options.get("on", ""): loss.weight for loss in recipes.get("phpnet").losses}
+"""The weights of Eq. 5."""
+KERNEL = 5
+"""Of the low-pass in the first output's target."""
+
+
+def look_inside(streets: Sequence[Pair]) -> dict:
+    """What PHPNet's outputs are, and what its losses say of them: means over streets."""
+    networks = {name: weights.load(name).requires_grad_(False) for name in ("phpnet", "srn", "phi", "espnet")}
+    rows = [_inside(streets[number], **networks) for number in range(len(streets))]
+    return {"inside": {"images": len(rows)} | {part: _mean([row[part] for row in rows]) for part in rows[0]}}
+
+
+def _inside(pair: Pair, phpnet: nn.Module, srn: nn.Module, **readers: nn.Module) -> dict[str, dict]:
+    with torch.no_grad():
+        layers, theirs = phpnet(pair.rainy, keep=True), srn(pair.rainy).background
+    images = {"O": pair.rainy, "coarse": layers.extras["coarse"], "background": layers.background}
+    smooth = low_pass(pair.clean, KERNEL)
+    decibels = {
+        target: {name: metrics.psnr(image, truth).item() for name, image in images.items()}
+        for target, truth in {"clean": pair.clean, "smooth": smooth}.items()
+    }
+    angles = {name: _angles(image, pair) for name, image in (images | {"srn": theirs}).items()}
+    values = {name: _terms(images[name], pair, readers["phi"]) for name in ("O", "coarse")}
+    read = {reader: _semantics(images, pair, network) for reader, network in readers.items()}
+    return {"psnr": decibels, "angle": angles, "terms": values, "reader": read}
+
+
+def _angles(image: Tensor, pair: Pair) -> dict[str, float]:
+    """The mean angle between an image's colours and the truth's in degrees: of all pixels, wet ones, and dry ones."""
+    cosine = 1 - Colour().map(Layers(image, image), Pair(pair.rainy, pair.clean))
+    chart, wet = torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))), pair.location > 0
+    return {"all": chart.mean().item(), "wet": chart[wet].mean().item(), "dry": chart[~wet].mean().item()}
+
+
+def _terms(image: Tensor, pair: Pair, phi: nn.Module) -> dict[str, float]:
+    """The weighted terms of Eq. 5, were both outputs this image; and the colour's, were images in [−1, 1]."""
+    layers = Layers(image, pair.rainy - image, extras={"coarse": image})
+    centred = 1 - F.cosine_similarity(2 * image - 1, 2 * pair.clean - 1).mean().item()
+    return {
+        "coarse": LAMBDA["charbonniercoarse"] * Charbonnier(on="coarse", lowpass=KERNEL)(layers, pair).item(),
+        "final": LAMBDA["charbonnierbackground"] * Charbonnier()(layers, pair).item(),
+        "colour": LAMBDA["colour"] * Colour()(layers, pair).item(),
+        "colour, centred": LAMBDA["colour"] * centred,
+        "semantic": LAMBDA["semantic"] * Semantic(phi)(layers, pair).item(),
+    }
+
+
+def _semantics(images: Mapping[str, Tensor], pair: Pair, reader: nn.Module) -> dict[str, float]:
+    """A reader's cross-entropy of three pictures, and what its gradient asks of the first output.
+
+    "cosine" is that between a step of descent and the way to the truth, "pull" the weighted gradient's size beside
+    that of the accuracy, "at the truth" its size there beside that at the first output.
+    """
+    truth, coarse = pair.clean, images["coarse"]
+    (clean, there), (first, here) = (_asked(Semantic(reader), image, pair) for image in (truth, coarse))
+    _, accuracy = _asked(Charbonnier(on="coarse", lowpass=KERNEL), coarse, pair)
+    return {
+        "clean": clean,
+        "coarse": first,
+        "rainy": _asked(Semantic(reader), images["O"], pair)[0],
+        "cosine": F.cosine_similarity(-here.flatten(), (truth - coarse).flatten(), dim=0).item(),
+        "pull": (LAMBDA["semantic"] * here.norm() / accuracy.norm()).item(),
+        "at the truth": (there.norm() / here.norm()).item(),
+    }
+
+
+def _asked(term: nn.Module, image: Tensor, pair: Pair) -> tuple[float, Tensor]:
+    """A term's value of an image in the first output's place, and its gradient there."""
+    image = image.detach().requires_grad_()
+    value = term(Layers(image, pair.rainy - image, extras={"coarse": image}), pair)
+    return value.item(), torch.autograd.grad(value, image)[0]
+
+
+def _mean(rows: Sequence) -> dict | float:
+    """The mean of equal nested mappings of numbers."""
+    if isinstance(rows[0], Mapping):
+        return {key: _mean([row[key] for row in rows]) for key in rows[0]}
+    return float(np.mean(rows))
+
+
+# --- the command line -----------------------------------------------------------------------------------------------
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = common.parser(__doc__, "street_scores", "data")
@@ -112,7 +203,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--judges", nargs="+", help="shipped segmenters (all but Φ)")
     found.add_argument("--rain", default="streets", help="preset or mix of rain (%(default)s)")
     found.add_argument("--every", type=int, default=1, help="take every so manieth street; neighbours look alike (1)")
-    found.add_argument("--study", type=Path, help=f"judge the trainings of {STUDY} in this folder instead")
+    instead = found.add_mutually_exclusive_group()
+    instead.add_argument("--study", type=Path, help=f"judge the trainings of {STUDY} in this folder instead")
+    instead.add_argument("--inside", action="store_true", help="look into the shipped phpnet instead")
     return found
 
 
@@ -125,7 +218,9 @@ def main(arguments: Sequence[str] | None = None):
     names = options.judges or [name for name in JUDGES if name in weights.shipped()]
     judges = {name: weights.load(name) for name in names}
     how = {"set_name": "camvid", "progress": sys.stderr.isatty()}
-    if options.study:
+    if options.inside:
+        found = look_inside(streets)
+    elif options.study:
         found = judge_study(judges, options.study, streets, **how)
     else:
         found = judge_networks(judges, options.weights or shipped_networks(), streets, **how)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from derainlib import metrics
-from derainlib.data import holdout, pairs
+from derainlib.data import holdout, pairs, scenes
 from derainlib.errors import DataError, DerainError
 from derainlib.inference import clean
 from derainlib.layers import Pair
@@ -208,9 +208,10 @@ def dataset(name: str, folder: str | Path | None = None) -> Sequence[Pair]:
     Args:
         name: one of `DATASETS`: "holdout-light", "-heavy" … rain on photographs of BSDS500, "skimage-light" … on
             scikit-image's own, which needs no folder; on "…-dry" and "urban100-dry" no rain falls, so the score is the
-            network's own damage; "rain100l" is the public test set; "rain800" are 56 pairs that nothing here trains on.
+            network's own damage; "rain100l" is the public test set; "rain800" are 56 pairs that nothing here trains
+            on; "streets" is every sixth of CamVid's test streets, with labels, in the rain of the mix "streets".
             Or the path of any folder of pairs.
-        folder: where the data lie: bsds500/ and urban100/ for the hold-out, rain100l/, rain800/ and splits/.
+        folder: where the data lie: bsds500/ and urban100/ for the hold-out, rain100l/, rain800/ and splits/, camvid/.
 
     Raises:
         DataError: an unknown name, no folder where one is needed, or data that do not fit.
@@ -360,24 +361,28 @@ def _measure(image: Tensor, truth: Tensor, measures) -> dict[str, float]:
     return {name: measure(image, truth).mean().item() for name, measure in measures.items()}
 
 
-def _rain100l(folder: str | Path | None) -> Sequence[Pair]:
+def _needed(folder: str | Path | None, name: str, parts: str) -> Path:
     if folder is None:
-        raise DataError(
-            "rain100l needs the folder that holds rain100l/; see derainlib.data.catalogue for where to get it"
-        )
-    return pairs.read(Path(folder) / "rain100l")
+        raise DataError(f"{name} needs the folder that holds {parts}; see derainlib.data.catalogue for where to get it")
+    return Path(folder)
+
+
+def _rain100l(folder: str | Path | None) -> Sequence[Pair]:
+    return pairs.read(_needed(folder, "rain100l", "rain100l/") / "rain100l")
 
 
 def _rain800(folder: str | Path | None) -> Sequence[Pair]:
     """Every fourth of Rain800's training pairs that no training here uses."""
-    if folder is None:
-        raise DataError(
-            "rain800 needs the folder that holds rain800/training and splits/rain800_train.txt; "
-            "see derainlib.data.catalogue for where to get it"
-        )
-    whole, listed = Path(folder) / "rain800" / "training", Path(folder) / "splits" / "rain800_train.txt"
+    folder = _needed(folder, "rain800", "rain800/training and splits/rain800_train.txt")
+    whole, listed = folder / "rain800" / "training", folder / "splits" / "rain800_train.txt"
     trained = set(pairs.read(whole, split=listed, check=False).names)
     return pairs.read(whole, split=[name for name in pairs.read(whole, check=False).names if name not in trained][::4])
+
+
+def _streets(folder: str | Path | None) -> Sequence[Pair]:
+    """Every sixth of CamVid's test streets, since neighbours in a video look alike, in PHPNet's rain."""
+    camvid = _needed(folder, "streets", "camvid/") / "camvid"
+    return scenes.RainyScenes(scenes.read(camvid, "test", scenes.CAMVID)[::6], "streets")
 
 
 _PREFIXES = {"bsds500": "holdout", "skimage": "skimage", "urban100": "urban100"}
@@ -385,6 +390,7 @@ DATASETS = {
     **{f"{_PREFIXES[source]}-{kind}": partial(holdout.holdout, kind, source) for kind, source in holdout.SETS},
     "rain100l": _rain100l,
     "rain800": _rain800,
+    "streets": _streets,
 }
 """Sets by name, each a function of the data folder."""
 

@@ -329,6 +329,24 @@ def test_street_scores_of_a_study(benchmark, streets, tmp_path, capsys):
     assert len({row["accuracy"] for row in rows.values()}) == 3
 
 
+def test_a_look_inside_phpnet(benchmark, streets, tmp_path):
+    out = tmp_path / "streets.json"
+    assert benchmark("street_scores").main(["--inside", "--data", str(streets), "--out", str(out)]) == 0
+    found = json.loads(out.read_text())["inside"]
+    assert found["images"] == 2
+    assert found["psnr"]["clean"]["background"] > found["psnr"]["clean"]["O"]
+    # The rain is grey: where none falls a rainy photograph has the truth's colours, where some does it has not.
+    assert found["angle"]["O"]["dry"] < 0.1 < found["angle"]["O"]["wet"]
+    assert found["angle"]["O"]["dry"] < found["angle"]["O"]["all"] < found["angle"]["O"]["wet"]
+    rainy = found["terms"]["O"]
+    assert rainy["semantic"] == pytest.approx(0.05 * found["reader"]["phi"]["rainy"])
+    assert rainy["colour"] < rainy["colour, centred"]
+    assert rainy["colour"] < rainy["final"]
+    for reader in found["reader"].values():
+        assert -1 < reader["cosine"] < 1
+        assert 0 < reader["clean"] < reader["rainy"]
+
+
 def test_rain_speed(benchmark, tmp_path):
     out = tmp_path / "speed.json"
     assert benchmark("rain_speed").main(["--batch", "2", "--seconds", "0.01", "--out", str(out)]) == 0

@@ -15,7 +15,7 @@ from scipy import stats
 from torch import nn
 
 from derainlib import evaluation, metrics, models
-from derainlib.data import holdout
+from derainlib.data import export, holdout, scenes
 from derainlib.errors import DataError, DerainError, WeightsError
 from derainlib.evaluation import (
     RAINY,
@@ -348,14 +348,14 @@ class TestDatasets:
     def test_names(self):
         kinds = list(holdout.KINDS)
         expected = {f"{prefix}-{kind}" for prefix in ("holdout", "skimage") for kind in kinds}
-        assert set(evaluation.DATASETS) == expected | {"urban100-dry", "rain100l", "rain800"}
+        assert set(evaluation.DATASETS) == expected | {"urban100-dry", "rain100l", "rain800", "streets"}
 
     def test_skimage_needs_no_folder(self):
         found = dataset("skimage-light")
         assert found.names == list(holdout.SKIMAGE)
         assert found.checksum() == holdout.CHECKSUMS["light", "skimage"]
 
-    @pytest.mark.parametrize("name", ["rain100l", "rain800", "holdout-light", "urban100-dry"])
+    @pytest.mark.parametrize("name", ["rain100l", "rain800", "streets", "holdout-light", "urban100-dry"])
     def test_others_say_what_they_need(self, name):
         with pytest.raises(DataError, match="needs the folder that holds"):
             dataset(name)
@@ -365,6 +365,17 @@ class TestDatasets:
         trained = (derain_data / "splits" / "rain800_train.txt").read_text().split()
         assert len(found) == 56
         assert not {f"{name}.jpg" for name in found.names} & set(trained)
+
+    def test_streets_are_every_sixth_of_the_test_part(self, tmp_path):
+        drawn = scenes.drawn(range(7), (64, 64))
+        export.write(drawn, tmp_path / "camvid" / "test", "none")
+        found = dataset("streets", tmp_path)
+        names = scenes.read(tmp_path / "camvid", "test").names
+        assert found.names == [names[0], names[6]]
+        pair = found[1]
+        assert torch.equal(pair.labels[0], drawn[6].read()[1])
+        assert pair.rainy.sub(pair.clean).max() > 0.1
+        assert torch.equal(pair.rainy, dataset("streets", tmp_path)[1].rainy)  # the same rain for every network
 
     def test_a_folder_of_pairs(self, tmp_path):
         for name in ("rain", "clean"):

@@ -1,8 +1,8 @@
 """PHPNet: pyramids of dilated convolutions, parallel and stacked, take off rain of all sizes; details come after.
 
 "Intensity-aware single-image deraining with semantic and color regularization" (equation numbers below are that
-paper's; its Y is our O, its X our B̂). Two sub-networks, the first for a rain-free image X^c without fine details, the
-second for the final X:
+paper's; its Y is our O, its X our B̂). Two sub-networks, the first for a rain-free image X^c, which the paper wants
+without fine details, the second for the final X:
 
     C_a = sigmoid(f_d1(O) − f_d2(O))                                           (2)  dilated convolutions 1x1/1 and 3x3/2
     Y_c = (1 − C_a) · O                                                             pixels that look free of rain
@@ -22,8 +22,9 @@ The authors published no code. Choices that the text leaves open, all ours:
 - C_a is one map for all colours. The pool averages 6x6 pixels, 3x3 blocks, those outside the photograph left out; it is
   local, so that tiles are exact.
 - σ is a ReLU, and the sums come before it. A pyramid adds to what it gets. There is no batch normalisation.
-- Both sub-networks predict a difference: the first what is to be taken off O, the second what X^c lacks. G reads O too,
-  since the details that X^c was trained to lose are nowhere else; it is four 3x3 convolutions of 32 channels and a 1x1.
+- Both sub-networks predict a difference: the first what is to be taken off O, the second what X^c lacks. So details
+  stay in X^c by themselves, whatever its target is, and little is left for G to add (notebook 08). G reads O too, since
+  details that X^c does lose are nowhere else; it is four 3x3 convolutions of 32 channels and a 1x1.
 
 The target of X^c (low-passed or not) is a matter of the loss. Table IV's other networks and Table V's shared heads are
 options, QSNet standing for SPANet. The segmentation network Φ has the first sub-network's structure with classes in the

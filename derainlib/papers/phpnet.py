@@ -182,7 +182,8 @@ TABLES = (
                     "phpnet/shared-segmentation", "Table V, (c)", *_ACC_COL, Loss("semantic", 0.05),
                     model="phpnet-segmentation",
                 ),
-                _read_streets(24.32, 0.8336, 0.730, 0.301)),
+                _read_streets(24.32, 0.8336, 0.730, 0.301),
+                note="above the last row's: perhaps read by the network's own class output, which is a guess"),
             Row("ours", _OURS, _read_streets(26.53, 0.8975, 0.701, 0.288)),
         ),
         data=_DATA, protocol=f"{_PROTOCOL}, nor who reads the streets",
@@ -250,7 +251,8 @@ FIGURES = (
         (8, "other methods on photographs"),
         (9, "other methods where heavy rain takes colours"),
     )),
-    figure(10, "grey photographs with and without the colour term", "shown", "08: Grey photographs"),
+    figure(10, "grey photographs with and without the colour term", "shown", "08: Grey photographs",
+           note="its effect is not reproduced: our miniatures are no less tinted with the term"),
     figure(11, "what a segmenter reads in derained streets", "partly", "09: The verdict",
            note="on CamVid's streets and drawn ones in the place of Cityscapes'; SYNTHIA is not here"),
     figure(12, "failures", "shown", "08: Where it fails"),
@@ -264,5 +266,6 @@ CLAIMS = (
     claim("a segmenter tuned to derained pictures is no better than one tuned to rain", "Section IV-C", "shown",
           "09: Judges that know rain"),
     claim("the first output leaves the details to the second", "Section III-A", "partly", "08: The two outputs",
-          note="ours does not: X^c is O less its rain, so that details stay"),
+          note="ours does not: X^c is O less its rain, so that details stay, and it is nearer to the truth than to the "
+          "low-passed truth"),
 )  # fmt: skip
