@@ -92,7 +92,7 @@ def run_here(**given):
 
 def test_clean_photographs_are_no_pairs(photographs, tmp_path):
     with pytest.raises(DerainError, match="are given as clean_dir"):
-        run_here(data_dir=str(photographs), out_dir=str(tmp_path / "run"))
+        run_here(pairs_dir=str(photographs), out_dir=str(tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
