@@ -18,7 +18,7 @@ from pathlib import Path
 from derainlib import files, papers, studies
 from derainlib.evaluation import lay_out
 from derainlib.lab.results import FOLDER, results
-from derainlib.papers.item import STATES, Item
+from derainlib.papers.item import OF_TABLES, STATES, Item
 from derainlib.papers.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +68,9 @@ def faults() -> list[str]:
                 found.append(f"{paper}, {item.label}: {item.state}, but nowhere")
             if item.state in ("partly", "impossible") and not item.note:
                 found.append(f"{paper}, {item.label}: {item.state}, and no word why")
+        for item in kinds["figures"]:
+            if item.state in ("shown", "partly") and not any(": " in place for place in item.where):
+                found.append(f"{paper}, {item.label}: {item.state}, but in no notebook")
     return found
 
 
@@ -112,9 +115,9 @@ def reports(table: Table) -> list[dict]:
 
 
 def state(table: Table) -> str:
-    """How far a table has come: "run", "waits", or "quoted" where nothing of it is measured here."""
+    """How far a table has come, one of `OF_TABLES`."""
     if not table.reference:
-        return "run" if table.measured else "quoted"
+        return "partly" if table.measured else "quoted"
     return "run" if reports(table) else "waits"
 
 
@@ -174,7 +177,8 @@ def _legend() -> Iterator[str]:
     told = [f"{tables.total()} tables, Table I of SRN and BRN being two: {_counts(tables)}."]
     told += [f"{found.total()} {kind}: {_counts(found)}." for kind, found in counted.items()]
     yield " ".join(told) + "\n"
-    yield "\n".join(f"- **{name}**: {meaning}" for name, meaning in STATES.items()) + "\n"
+    for what, states in (("A table", OF_TABLES), ("An equation, a figure or a claim", STATES)):
+        yield f"{what} is\n\n" + "\n".join(f"- **{name}**: {meaning}" for name, meaning in states.items()) + "\n"
 
 
 def _counts(found: Counter) -> str:

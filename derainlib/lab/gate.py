@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 
+from derainlib import evaluation
 from derainlib.lab import numbers, series, tables
 from derainlib.lab.figures import LIMIT
 
@@ -165,7 +166,7 @@ def _outputs(notebook: nbformat.NotebookNode) -> Iterator[str]:
             yield f"cell {number} shows a path of one machine"
         if any(map(_ADDRESS.search, texts)):
             yield f"cell {number} shows a memory address, different in each run"
-        if any(text.count(tables.EVERY_ROW) > text.count(tables.RAINY) for text in texts):
+        if any(text.count(tables.EVERY_ROW) > text.count(evaluation.RAINY) for text in texts):
             yield f"cell {number} shows a study's table without its rainy row"
         if _LIVE in data or (data.get("text/plain", "").startswith("Demo(") and not _pictures(data)):
             yield f"cell {number} shows a widget without a picture: nothing is seen where no kernel runs"

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 
 from derainlib import papers, recipes
 from derainlib.errors import DerainError
-from derainlib.evaluation import aligned
+from derainlib.evaluation import RAINY, aligned
 from derainlib.lab.results import results
 
 FORMATS = {"psnr": ".2f", "ssim": ".4f", "accuracy": ".3f", "miou": ".3f", "seconds": "g", "parameters": ","}
 """How a paper's figures are written, by measure."""
 
-EVERY_ROW, RAINY = "every row: ", "rainy input"
-"""How a study's heading begins, and the name of the row that no study may be shown without: the gate looks for both."""
+EVERY_ROW = "every row: "
+"""How a study's heading begins; the gate looks for it, and for the rainy input's row below it."""
 
 PROTOCOLS = {"psnr_rgb": "RGB", "psnr_y": "Y"}
 """Where PSNR is taken, by its name in reports."""

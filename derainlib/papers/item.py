@@ -11,6 +11,14 @@ STATES = {
 }
 """How far an item has come."""
 
+OF_TABLES = {
+    "run": "all its rows that have recipes were trained again as a study",
+    "partly": "we measured some of its figures ourselves; the others are quoted",
+    "waits": "it is a study that was not run yet",
+    "quoted": "its figures are the paper's alone",
+}
+"""How far a table has come."""
+
 COMPARED = "the other methods' weights are not here; what runs here is compared in notebook 16"
 """Why a figure that compares methods is impossible here."""
 

@@ -56,6 +56,17 @@ def test_what_is_not_so_is_a_fault(changes, fault, monkeypatch):
     assert fault in found
 
 
+def test_a_figure_is_shown_in_a_notebook(monkeypatch):
+    drawn = Item("Fig. 1", "the network", "shown", ("derainlib.lab.diagram.trace",))
+    monkeypatch.setattr(papers.PAPERS[0], "FIGURES", (drawn,))
+    assert coverage.faults() == ["qsnet, Fig. 1: shown, but in no notebook"]
+
+
+def test_a_table_that_others_fill_is_measured_in_part():
+    assert [coverage.state(papers.get(f"brn/table-{number}")) for number in (3, 5, 6)] == ["waits", "partly", "quoted"]
+    assert coverage.state(papers.get("menet/table-1")) == "run"
+
+
 def test_a_table_says_which_results_have_our_figures(monkeypatch):
     table = dataclasses.replace(papers.get("brn/table-9"), measured="nothing")
     monkeypatch.setitem(papers.TABLES, table.name, table)
