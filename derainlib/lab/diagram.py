@@ -12,7 +12,9 @@ import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -250,42 +252,75 @@ def _kind(module: nn.Module) -> str:
 
 # --- the drawing ---------------------------------------------------------------------------------------------------
 
-WIDE, HIGH, ACROSS, DOWN = 1.75, 1.0, 2.3, 1.4
-"""A block's sides, and from a block's corner to the next one's, in units of `UNIT` inches."""
-UNIT, WIDEST = 0.55, 13.5
-"""Inches: of a unit, and of the widest drawing, which is drawn smaller if it must be."""
+WIDE, HIGH = 1.75, 1.0
+"""A block's sides, in units of `UNIT` inches."""
+APART = (WIDE + 0.55, HIGH + 0.4)
+"""From the middle of a block to that of the next one, across and down."""
+UNIT, WIDEST = 0.55, 9.0
+"""Inches: of a unit, and of a page. What would be wider runs down the page, so that its text can be read."""
+
+Point = tuple[float, float]
+
+
+class Course(NamedTuple):
+    """Which way a drawing runs, in steps to the right and up."""
+
+    forward: Point
+    """From a block to the next."""
+    side: Point
+    """To where links pass that leave blocks out; what goes on to the next stage passes on the other side."""
+
+    def place(self, column: float, row: float) -> Point:
+        """The middle of the block that is so far along, and so far aside."""
+        return tuple(
+            (column * along - row * aside) * apart
+            for along, aside, apart in zip(self.forward, self.side, APART, strict=True)
+        )
+
+    def beside(self, place: Point, along: float, aside: float, further: float = 0.0) -> Point:
+        """A point on a block's edge or beside it, in halves of its sides, and so many units further aside."""
+        return tuple(
+            middle + side / 2 * (along * ahead + aside * out) + further * out
+            for middle, side, ahead, out in zip(place, (WIDE, HIGH), self.forward, self.side, strict=True)
+        )
+
+
+ACROSS, DOWNWARDS = Course((1, 0), (0, 1)), Course((0, -1), (-1, 0))
 
 
 def draw(diagram: Diagram) -> figures.Picture:
-    """A network from left to right: blocks with their parameters, links, and dashed what goes on to the next stage."""
-    places = _places(diagram)
-    links = sorted(diagram.links | diagram.returns)
-    right = max(x for x, _ in places.values()) + WIDE
-    arcs = [(max(places[name][1] for name in link), _height(diagram, places, link)) for link in links]
-    top = max(y + max(height, 0) for y, height in arcs) + HIGH
-    bottom = min(-y + min(height, 0) for y, height in arcs) - HIGH  # rows lie as far below the middle as above
-    unit = min(UNIT, WIDEST / (right + 0.4))
+    """A network from left to right, a long one from top to bottom: blocks with their parameters, links, and dashed what
+    goes on to the next stage."""
+    grid = _grid(diagram)
+    longest = max(column for column, _ in grid.values())
+    course = ACROSS if UNIT * (longest * APART[0] + WIDE + 0.4) <= WIDEST else DOWNWARDS
+    places = {name: course.place(*cell) for name, cell in grid.items()}
+    curves = {link: _curve(diagram, grid, places, course, link) for link in sorted(diagram.links | diagram.returns)}
+    corners = [(x + i * WIDE / 2, y + j * HIGH / 2) for x, y in places.values() for i in (-1, 1) for j in (-1, 1)]
+    reached = np.concatenate([corners, *(curve.get_extents().get_points() for curve in curves.values())])
+    (left, bottom), (right, top) = reached.min(0) - 0.2, reached.max(0) + 0.2
     total = sum(block.parameters for block in diagram.blocks)
     title = f"{total:,} parameters" + (f", {diagram.stages} stages" if diagram.stages > 1 else "")
-    size = (unit * (right + 0.4), unit * (top - bottom) + 0.3)
+    size = (max(UNIT * (right - left), 2.5), UNIT * (top - bottom) + 0.3)
     figure, ax = figures.canvas(size=size, summary=f"{len(diagram.blocks)} blocks, {title}")
-    for link in links:
-        _draw_link(ax, diagram, places, link, unit)
+    for link, curve in curves.items():
+        arrow = FancyArrowPatch(path=curve, arrowstyle="-|>", mutation_scale=14 * UNIT)
+        arrow.set(color="0.3", linestyle="--" if link in diagram.returns else "-", linewidth=0.9, zorder=1)
+        ax.add_patch(arrow)
     families = list(dict.fromkeys(block.name.split(".")[0] for block in diagram.blocks))
     for block in diagram.blocks:
         colour = figures.COLOURS[HUES[families.index(block.name.split(".")[0]) % len(HUES)]]
-        _draw_block(ax, block, places[block.name], colour, unit)
+        _draw_block(ax, block, places[block.name], colour)
     for name in (RAINY, RESULT):
-        x, y = places[name]
-        ax.text(x + WIDE / 2, y, name, ha="center", va="center", fontsize=13, style="italic")
-    ax.set(xlim=(-0.2, right + 0.2), ylim=(bottom, top), aspect="equal")
+        ax.text(*places[name], name, ha="center", va="center", fontsize=13, style="italic")
+    ax.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
     ax.set_title(title, fontsize=10)
     ax.set_axis_off()
     return figure
 
 
-def _places(diagram: Diagram) -> dict[str, tuple[float, float]]:
-    """Where the middle of each block's left side stands."""
+def _grid(diagram: Diagram) -> dict[str, tuple[int, float]]:
+    """How far along each block stands, and how far aside of the middle."""
     columns = _columns(diagram)
     before = {name: [a for a, b in diagram.links if b == name] for name in columns}
     rows: dict[str, float] = {}
@@ -294,7 +329,7 @@ def _places(diagram: Diagram) -> dict[str, tuple[float, float]]:
         # Beside what they read; the order of first use decides between equals.
         here.sort(key=lambda name: sum(rows[a] for a in before[name]) / max(1, len(before[name])))
         rows |= {name: i - (len(here) - 1) / 2 for i, name in enumerate(here)}
-    return {name: (columns[name] * ACROSS, -rows[name] * DOWN) for name in columns}
+    return {name: (columns[name], rows[name]) for name in columns}
 
 
 def _columns(diagram: Diagram) -> dict[str, int]:
@@ -307,14 +342,14 @@ def _columns(diagram: Diagram) -> dict[str, int]:
     return found | {RESULT: 1 + max(found.values())}
 
 
-def _draw_block(ax: Axes, block: Block, place: tuple[float, float], colour, unit: float):
+def _draw_block(ax: Axes, block: Block, place: Point, colour):
     x, y = place
-    box = FancyBboxPatch((x, y - HIGH / 2), WIDE, HIGH, boxstyle="round,pad=0,rounding_size=0.1")
+    box = FancyBboxPatch((x - WIDE / 2, y - HIGH / 2), WIDE, HIGH, boxstyle="round,pad=0,rounding_size=0.1")
     box.set(facecolor=(*(0.75 + 0.25 * part for part in colour), 1), edgecolor=colour, linewidth=1.2, zorder=2)
     ax.add_patch(box)
     times = f" × {block.count}" if block.count > 1 else ""
     text = f"{_short(block.name)}{times}\n{block.kind}\n{block.parameters:,}"
-    ax.text(x + WIDE / 2, y, text, ha="center", va="center", fontsize=12 * unit, zorder=3, linespacing=1.1)
+    ax.text(x, y, text, ha="center", va="center", fontsize=12 * UNIT, zorder=3, linespacing=1.1)
 
 
 def _short(name: str) -> str:
@@ -323,22 +358,18 @@ def _short(name: str) -> str:
     return ".".join(parts[1:] if len(parts) > 2 else parts)
 
 
-def _height(diagram: Diagram, places: dict, link: tuple[str, str]) -> float:
-    """How far a link's arc rises over its ends, or sinks below them: 0 to a neighbour, more the farther it goes."""
-    columns = round(abs(places[link[1]][0] - places[link[0]][0]) / ACROSS)
+def _curve(diagram: Diagram, grid: dict, places: dict, course: Course, link: tuple[str, str]) -> Path:
+    """A straight line to the next block, an arc aside to farther ones, one on the other side to the next stage."""
+    start, end = (places[name] for name in link)
+    steps = abs(grid[link[1]][0] - grid[link[0]][0])
     if link in diagram.returns:
-        return -min(0.7 + 0.25 * columns, 2.0)
-    return 0.0 if columns == 1 else min(0.6 + 0.2 * columns, 2.0)
-
-
-def _draw_link(ax: Axes, diagram: Diagram, places: dict, link: tuple[str, str], unit: float):
-    """A straight arrow to the next column, an arc above to farther ones, a dashed one below to the next stage."""
-    (x0, y0), (x1, y1) = (places[name] for name in link)
-    height = _height(diagram, places, link)
-    side = HIGH / 2 * ((height > 0) - (height < 0))
-    ends = [(x0 + WIDE * (1 if not side else 0.7), y0 + side), (x1 + WIDE * (0 if not side else 0.3), y1 + side)]
-    points = [ends[0], (ends[0][0], ends[0][1] + 1.3 * height), (ends[1][0], ends[1][1] + 1.3 * height), ends[1]]
-    curve = Path(points, [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4]) if height else Path(ends)
-    arrow = FancyArrowPatch(path=curve, arrowstyle="-|>", mutation_scale=14 * unit)
-    arrow.set(color="0.3", linestyle="--" if link in diagram.returns else "-", linewidth=0.9, zorder=1)
-    ax.add_patch(arrow)
+        side, far = -1, min(0.7 + 0.25 * steps, 2.0)
+    elif steps > 1:
+        side, far = 1, min(0.6 + 0.2 * steps, 2.0)
+    else:
+        return Path([course.beside(start, 1, 0), course.beside(end, -1, 0)])
+    ends = (start, 0.4), (end, -0.4)
+    (first, second), (last, before) = (
+        (course.beside(at, along, side), course.beside(at, along, side, 1.3 * side * far)) for at, along in ends
+    )
+    return Path([first, second, before, last], [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])

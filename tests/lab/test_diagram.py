@@ -8,7 +8,7 @@ from torch import nn
 
 import derainlib
 from derainlib.errors import DerainError
-from derainlib.lab import diagram
+from derainlib.lab import diagram, figures
 from derainlib.layers import Layers
 
 BRANCHES = ("rain", "background")
@@ -81,6 +81,16 @@ def test_nothing_that_is_used_is_left_out(name):
     assert len([patch for patch in picture.axes[0].patches if patch.get_zorder() == 1]) == len(
         found.links | found.returns
     )
+
+
+@pytest.mark.parametrize(("name", "opened", "long"), [("srn", ("network",), False), ("dcdnet", ("stage",), True)])
+def test_a_drawing_fits_a_page_and_can_be_read(name, opened, long):
+    picture = diagram.draw(diagram.trace(derainlib.create(name), opened))
+    across, down = picture.get_size_inches()
+    assert across <= diagram.WIDEST
+    assert (down > across) == long
+    assert min(text.get_fontsize() for text in picture.axes[0].texts) >= 6
+    assert across * 100 <= figures.WIDEST  # a page stores it pixel by pixel
 
 
 def test_equal_blocks_in_a_row_are_one():
