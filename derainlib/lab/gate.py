@@ -4,6 +4,7 @@ import ast
 import base64
 import re
 import statistics
+import symtable
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ COMPARED = 5
 
 PARAMETERS = "parameters"
 """The tag of the one cell after which papermill puts its values."""
+
+_COMPREHENSIONS = {"listcomp", "setcomp", "dictcomp", "genexpr"}
 
 DEMOS = {"Demo", "demo", "before_after", "upload"}
 """What makes a demonstration, see `derainlib.lab.widgets`."""
@@ -139,10 +142,47 @@ def _code(notebook: nbformat.NotebookNode, entry: series.Entry) -> Iterator[str]
         for number, cell in cells
         if _is_sheltered(cell.source)
     )
+    yield from _rebound(cells)
     try:
         parameters(notebook)
     except ValueError as error:
         yield str(error)
+
+
+def _rebound(cells: Sequence[tuple[int, nbformat.NotebookNode]]) -> Iterator[str]:
+    """Functions that read a name to which a later cell gives a new meaning: a slider moved then finds that."""
+    bound: dict[str, int] = {}
+    readers: dict[str, str] = {}
+    for number, cell in cells:
+        for name in sorted(_bound(ast.parse(cell.source))):
+            if name in readers:
+                yield f"cell {number} gives {name!r} a new meaning, which {readers[name]} reads: choose another name"
+            bound[name] = number
+        for name, function in _read(symtable.symtable(cell.source, "cell", "exec")):
+            if name in bound:
+                readers[name] = f"{function} of cell {number}"
+
+
+def _bound(tree: ast.AST) -> set[str]:
+    """The names that a cell gives a value, outside functions and comprehensions."""
+    if isinstance(tree, ast.FunctionDef | ast.ClassDef):
+        return {tree.name}
+    if isinstance(tree, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+        return set()
+    if isinstance(tree, ast.alias):
+        return {tree.asname or tree.name}
+    own = {tree.id} if isinstance(tree, ast.Name) and isinstance(tree.ctx, ast.Store) else set()
+    return own.union(*map(_bound, ast.iter_child_nodes(tree)))
+
+
+def _read(table: symtable.SymbolTable, function: str = "") -> Iterator[tuple[str, str]]:
+    """The names from outside that functions read, with the function; comprehensions have read when their cell ends."""
+    for inner in table.get_children():
+        name = function or inner.get_name()
+        if name in _COMPREHENSIONS:
+            continue
+        yield from ((symbol.get_name(), name) for symbol in inner.get_symbols() if symbol.is_global())
+        yield from _read(inner, name)
 
 
 def _is_sheltered(source: str) -> bool:

@@ -148,3 +148,27 @@ def test_damage_is_found(copy, damage, message):
 def test_new_neighbour_makes_links_out_of_date(copy):
     (copy.parent / "02_data_and_metrics.ipynb").touch()
     assert "its links or its table of contents are out of date" in gate.problems(copy)
+
+
+def cells(*sources: str) -> list[tuple[int, NotebookNode]]:
+    return [(number, new_code_cell(source)) for number, source in enumerate(sources)]
+
+
+@pytest.mark.parametrize("again", ["part = 2", "for part in 'ab': pass", "import re as part", "def part(): pass"])
+def test_a_name_that_a_callback_reads_keeps_its_meaning(again):
+    callback = "def way(x):\n    return [part * y for y in range(x)]"
+    (found,) = gate._rebound(cells("part = 1", callback, "way(2)", again))
+    assert found == "cell 3 gives 'part' a new meaning, which way of cell 1 reads: choose another name"
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        ("part = 1", "print([part for _ in 'ab'])", "part = 2"),  # a comprehension has read it by then
+        ("part = 1", "def way(part):\n    return part", "part = 2"),
+        ("part = 1", "def way():\n    return 1", "[part for part in 'ab']", "lambda: [part := 3]"),
+        ("def way():\n    return part", "part = 1"),  # it has had no other
+    ],
+)
+def test_names_that_no_callback_reads_are_free(sources):
+    assert list(gate._rebound(cells(*sources))) == []
