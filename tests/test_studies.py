@@ -1,6 +1,7 @@
 """Studies: rows that differ, trainings that are not repeated, differences and intervals that a hand can check."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,6 +215,12 @@ def uninterrupted(folder, tmp_path_factory) -> tuple[Path, dict]:
     return out, found
 
 
+@pytest.fixture
+def copied(uninterrupted, tmp_path) -> Path:
+    """The study's folder again, for tests that add to it."""
+    return Path(shutil.copytree(uninterrupted[0], tmp_path / "copied"))
+
+
 def without_seconds(found: dict) -> dict:
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in found["rows"]]
     return {name: value for name, value in found.items() if name != "seconds"} | {"rows": rows}
@@ -273,23 +280,20 @@ class TestRun:
         assert times(out) == before
         assert len(before) == 4
 
-    def test_another_set_is_scored_without_training(self, made_up, uninterrupted, folder, tmp_path):
-        out, found = uninterrupted
-        before = times(out)
+    def test_another_set_is_scored_without_training(self, made_up, uninterrupted, copied, folder, tmp_path):
+        before = times(copied)
         (tmp_path / "one").symlink_to(folder / "pairs")
         sets = (str(folder / "pairs"), str(tmp_path / "one"))
-        (more,) = tiny(folder, out, sets=sets).run()
-        assert times(out) == before
-        for old, new in zip(found["rows"], more["rows"], strict=True):
+        (more,) = tiny(folder, copied, sets=sets).run()
+        assert times(copied) == before
+        for old, new in zip(uninterrupted[1]["rows"], more["rows"], strict=True):
             assert list(new["sets"].values()) == [*old["sets"].values()] * 2
-        tiny(folder, out).run()  # the report as the other tests expect it
 
-    def test_a_study_that_shares_rows_trains_the_rest(self, made_up, uninterrupted, folder):
-        out, _ = uninterrupted
-        before = times(out)
-        (found,) = tiny(folder, out, "dcdnet/table-4").run()
-        assert {name: time for name, time in times(out).items() if name in before} == before
-        assert len(times(out)) == 4 + 2  # a single stage, with two seeds
+    def test_a_study_that_shares_rows_trains_the_rest(self, made_up, copied, folder):
+        before = times(copied)
+        (found,) = tiny(folder, copied, "dcdnet/table-4").run()
+        assert {name: time for name, time in times(copied).items() if name in before} == before
+        assert len(times(copied)) == 4 + 2  # a single stage, with two seeds
         assert [row["row"] for row in found["rows"]] == ["single stage", "no refinement", "ours"]
 
     def test_killed_and_run_again(self, made_up, uninterrupted, folder, tmp_path):

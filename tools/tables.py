@@ -74,7 +74,7 @@ BOTH = ("holdout-light", "holdout-heavy")
 LIGHT = ("rain100l", *BOTH)
 _RECURRENT = {"options": {"width": 16, "stages": 3}}
 _FEW_CHANNELS = {"options": {"width": 12}}
-_QSNET = {"options": {"width": 24, "scale_width": 8}, "lr": 2e-3}
+_QSNET = {"options": {"width": 32, "scale_width": 8}, "lr": 2e-3}
 _DCDNET = {"options": {"stages": 4}, "lr": 2e-3}
 _STREET = {"batch": 4, "patch": 128, "lr": 1e-3}
 

@@ -89,7 +89,8 @@ def train(
         Where everything is, and the history.
 
     Raises:
-        RecipeError: `out` holds another recipe's run, or loss or gradients became infinite or NaN for good.
+        RecipeError: `out` holds another recipe's run, loss or gradients became infinite or NaN for good, or the network
+            cannot be trained in bf16 on this CPU.
         DataError: the data do not fit.
     """
     from tqdm import tqdm
@@ -159,6 +160,7 @@ class Run:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             network = recipe.build_model()
+        _check_kernels(network, self.accelerator)
         network.to(self.accelerator.device, memory_format=torch.channels_last)
         self.average = averaged(network, recipe.ema) if recipe.ema else None  # before accelerate wraps its `forward`
         if compiled:  # the function, not the module: so names stay, and accelerate's wrapping goes around it
@@ -360,6 +362,26 @@ def _accelerator(recipe: Recipe):
         # Half precision on the CPU as on a GPU: accelerate would train in float32 there, without a word.
         accelerator.native_amp, accelerator.scaler = True, torch.amp.GradScaler("cpu")
     return accelerator
+
+
+def _check_kernels(network: nn.Module, accelerator):
+    """Refuses a network whose gradients the CPU's bf16 kernels get wrong.
+
+    oneDNN as PyTorch 2.13 has it, on processors with bf16 instructions: the gradient of a dilated convolution's weights
+    is NaN, or the process dies, if it has more than 16 input channels and their number is no multiple of 16.
+
+    Raises:
+        RecipeError: the network has such a layer, and would be trained in bf16 on the CPU.
+    """
+    if accelerator.device.type != "cpu" or accelerator.mixed_precision != "bf16":
+        return
+    for name, layer in network.named_modules():
+        dilated = isinstance(layer, nn.Conv2d) and max(layer.dilation) > 1
+        if dilated and layer.in_channels > 16 and layer.in_channels % 16:
+            raise RecipeError(
+                f"{name}, a dilated convolution with {layer.in_channels} input channels, cannot be trained in bf16 on "
+                "a CPU, whose kernels get its gradient wrong: choose widths in multiples of 16, or precision 'no'"
+            )
 
 
 def _spare_cores(accelerator) -> int:

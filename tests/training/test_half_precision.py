@@ -1,5 +1,7 @@
 """Mixed precision: bf16 and fp16."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,6 +14,22 @@ from tests.training.runs import assert_same, half, initial, parameters, tiny
 def test_bf16_trains_after_a_run_in_another_precision(uninterrupted, folder, tmp_path):
     result = training.train(tiny(precision="bf16"), gather(folder), tmp_path)
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in parameters(result.last).values())
+
+
+NARROW = [(24, "bf16", True), (32, "bf16", False), (24, "no", False)]
+
+
+@pytest.mark.parametrize(("width", "precision", "refused"), NARROW)
+def test_widths_that_bf16_kernels_get_wrong_are_refused(folder, tmp_path, width, precision, refused):
+    """By the layer's name, before anything is written, and in no other case."""
+    options = {"width": width, "scale_width": 8}
+    recipe = replace(recipes.get("qsnet", "tiny"), options=options, steps=1, precision=precision)
+    if refused:
+        with pytest.raises(RecipeError, match=r"bf16.*multiples of 16"):
+            training.train(recipe, gather(folder), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    else:
+        assert training.train(recipe, gather(folder), tmp_path / "run").steps == 1
 
 
 SCHEMES = ("fixed", "loss", "gradient", "uncertainty")
