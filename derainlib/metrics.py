@@ -30,6 +30,9 @@ from torch import Tensor
 from derainlib.errors import DerainError, ImageError
 from derainlib.layers import IGNORED
 
+ROUNDING = 1e-6
+"""How far a pixel may lie outside [0, 1]: a resized picture's white is easily 1.0000002."""
+
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
 
@@ -386,8 +389,8 @@ def _check_images(estimate: Tensor, truth: Tensor) -> None:
         if not image.isfinite().all():
             raise ImageError(f"the {name} holds values that are not finite")
     low, high = truth.aminmax()
-    if low < 0 or high > 1:
-        raise ImageError(f"the truth spans {low:.3g} to {high:.3g}; images are in [0, 1]")
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raise ImageError(f"the truth spans {low:.7g} to {high:.7g}; images are in [0, 1]")
 
 
 def _check_window(a: Tensor, b: Tensor, window: int, sigma: float, padding: str, data_range: float) -> None:

@@ -25,8 +25,8 @@ SETS = {
 }
 """Instruction sets by name, and the environment that takes them: the machine's own, an older machine's, none.
 
-oneDNN's convolutions cannot be held to AVX2 on a processor with AVX-512: PyTorch asks the processor, not oneDNN, whether
-they can do bf16, and they fail. Held to AVX512_CORE they do it without bf16 instructions.
+oneDNN's convolutions cannot be held to AVX2 on a processor with AVX-512: PyTorch asks the processor, not oneDNN,
+whether they can do bf16, and they fail. Held to AVX512_CORE they do it without bf16 instructions.
 """
 LEFT_OUT = ("--ignore=tests/notebooks", "--ignore=tests/test_end_to_end.py")
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from derainlib import rain, recipes
+from derainlib import images, rain, recipes
+from derainlib.data import samples
 from derainlib.errors import DerainError
 from derainlib.models import weights
 from tests.small_data import write
@@ -158,6 +159,29 @@ def test_balance_cost_compares_the_same_weights(benchmark):
         total.backward()
         found.append((total.item(), network.shared.grad.norm().item()))
     assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
+def test_fine_tuning(benchmark, tmp_path, monkeypatch):
+    """One half of the pairs trains, the other judges; two steps at a rate of next to nothing leave the scores alone."""
+    script, out = benchmark("fine_tuning"), tmp_path / "tuned.json"
+    monkeypatch.setattr(script, "SETS", ("skimage-light",))
+    for k in range(4):
+        clean = samples.street((72, 80), seed=k)[0]
+        for name, picture in ((f"rain-{k + 1}", (clean + 0.1).clamp(0, 1)), (f"norain-{k + 1}", clean)):
+            (tmp_path / "data/rain100l").mkdir(parents=True, exist_ok=True)
+            images.write(picture[0], tmp_path / f"data/rain100l/{name}.png")
+    given = ["--data", str(tmp_path / "data"), "--networks", "qsnet", "--steps", "2", "--limit", "1"]
+    given += ["--out", str(out)]
+    assert script.main([*given, "--rate", "1e-9"]) == 0
+    found = json.loads(out.read_text())
+    tuned = found["networks"]["qsnet"]
+    assert (found["pairs"], tuned["steps"]) == (2, 2)
+    assert list(tuned["sets"]) == [script.OWN, "skimage-light"]
+    for scores in tuned["sets"].values():
+        assert scores["after"] == pytest.approx(scores["before"], rel=1e-3)
+        assert scores["before"]["psnr_rgb"] != scores["rainy input"]["psnr_rgb"]
+    assert script.main([*given, "--rate", "1e30"]) == 1
+    assert not list((tmp_path / "data/rain100l").glob("*.safetensors"))
 
 
 def test_every_script_and_result_is_listed(benchmark):

@@ -307,7 +307,7 @@ class TestErrors:
             (grey(0.5)[0], grey(0.5)[0], r"pass a single one as image\[None\]"),
             (grey(0.5)[:, :1], grey(0.5)[:, :1], "images are"),
             (grey(0.5)[:0], grey(0.5)[:0], "images are"),
-            (grey(0.5), 255 * grey(0.5), r"spans 128 to 128; images are in \[0, 1\]"),
+            (grey(0.5), 255 * grey(0.5), r"spans 127.5 to 127.5; images are in \[0, 1\]"),
             (grey(0.5), grey(-0.1), "spans -0.1"),
             (grey(math.nan), grey(0.5), "estimate holds values that are not finite"),
             (grey(0.5), grey(math.inf), "truth holds values that are not finite"),
@@ -317,6 +317,12 @@ class TestErrors:
     def test_images(self, measure, estimate, truth, message):
         with pytest.raises(ImageError, match=message):
             measure(estimate, truth)
+
+    @pytest.mark.parametrize("measure", [psnr, ssim])
+    def test_what_resizing_rounds_is_no_error(self, measure):
+        assert measure(grey(0.5), grey(1 + 2e-7)) == pytest.approx(measure(grey(0.5), grey(1.0)), rel=1e-5)
+        with pytest.raises(ImageError, match=r"1\.00001"):
+            measure(grey(0.5), grey(1.00001))
 
     @pytest.mark.parametrize("measure", [psnr, ssim])
     def test_unknown_protocol(self, measure):

@@ -105,7 +105,9 @@ def link(folder: Path) -> list[Path]:
     if readme.is_file():
         old = readme.read_text()
         new = series.fill(numbers.written(old), series.CONTENTS, series.contents(entries, f"{folder.name}/"))
-        new = series.fill(new, series.SCORES, series.scores({name: weights.card(name) for name in weights.shipped()}))
+        cards = {name: weights.card(name) for name in weights.shipped()}
+        new = series.fill(new, series.SCORES, series.scores(cards))
+        new = series.fill(new, series.CHOICE, series.choice(cards))
         if new != old:
             write_atomically(readme, new.encode())
             changed.append(readme)

@@ -9,7 +9,7 @@ import nbformat
 
 from derainlib.evaluation import number
 
-CONTENTS, NAVIGATION, SCORES = "contents", "navigation", "scores"
+CONTENTS, NAVIGATION, SCORES, CHOICE = "contents", "navigation", "scores", "choice"
 """Names of the generated parts of a text, each between `<!-- name -->` and `<!-- /name -->`."""
 
 
@@ -124,6 +124,17 @@ ROWS = (
 DRY = (("no rain at all: mean, worst", "holdout-dry"), ("no rain, buildings: mean, worst", "urban100-dry"))
 """Its last rows: photographs without rain, what the network does to them, and the set; PSNR of the 8-bit result."""
 
+SITUATIONS = (
+    ("light rain", "holdout-light", "psnr_rgb"),
+    ("a downpour", "holdout-heavy", "psnr_rgb"),
+    ("light rain from the side, or a photograph that lies on its side", "holdout-side-light", "psnr_rgb"),
+    ("a downpour from the side", "holdout-side-heavy", "psnr_rgb"),
+    ("broad streaks out of focus", "holdout-wide", "psnr_rgb"),
+    ("rain in mist", "holdout-veil", "psnr_rgb"),
+    ("perhaps no rain at all", "holdout-dry", "psnr_rgb8"),
+)
+"""What falls on somebody's photograph, the set that is likest to it, and the score that decides."""
+
 
 def scores(cards: Mapping[str, dict]) -> str:
     """The scores of networks beside the rainy input's, as a Markdown table: the rows that all their cards have."""
@@ -142,6 +153,22 @@ def scores(cards: Mapping[str, dict]) -> str:
         found = [card["scores"][dataset]["psnr_rgb8"] for card in cards.values()]
         cells = [f"{one['mean']:.1f}, {one['worst']:.1f}" for one in found]
         lines.append(f"| {title} (RGB) | – | {' | '.join(cells)} |")
+    return "\n".join(["", *lines, ""])
+
+
+def choice(cards: Mapping[str, dict]) -> str:
+    """Which network for which photograph, as a Markdown table: the two best of those that have been scored on it."""
+    lines = ["| on the photograph | take | PSNR (dB) | or |", "|---|---|---|---|"]
+    for what, dataset, score in SITUATIONS:
+        scored = [name for name in NETWORKS if dataset in cards.get(name, {}).get("scores", {})]
+        if len(scored) < 2:
+            continue
+        found = {name: cards[name]["scores"][dataset][score] for name in scored}
+        first, second = sorted(found, key=lambda name: -found[name]["mean"])[:2]
+        rainy = found[first].get("rainy")
+        before = f"{number('psnr', rainy)} → " if rainy else ""
+        best, next_best = (number("psnr", found[name]["mean"]) for name in (first, second))
+        lines.append(f"| {what} | `{first}` | {before}{best} | `{second}`, {next_best} |")
     return "\n".join(["", *lines, ""])
 
 
