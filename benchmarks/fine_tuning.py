@@ -5,10 +5,12 @@
 
 Every other pair of Rain100L stands for somebody's own; the rest of it judges, and two hold-outs tell what of other rain
 is forgotten. Weights that saw half of a test set are no candidates for its table: they are scored here and thrown away.
-The results go to benchmarks/results/fine_tuning.json.
+MENET's batch normalisation keeps its statistics; with --moving the new ones take their place, which costs
+more than fine-tuning brings. The results go to benchmarks/results/fine_tuning.json.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -29,7 +31,9 @@ SCORES = ("psnr_rgb", "psnr_y", "ssim_y")
 def words(name: str, out: Path, own: Path, listed: Path, options: argparse.Namespace) -> list[str]:
     """README's command line."""
     data = ["--start", name, "--pairs-dir", str(own), "--pairs-list", str(listed), "--steps", str(options.steps)]
-    return ["train", name, str(out), *data, "--set", f"lr={options.rate}", "schedule=cosine", "ema=0.99"]
+    kept = json.dumps(not options.moving)
+    how = [f"lr={options.rate}", "schedule=cosine", "ema=0.99", f"frozen_statistics={kept}"]
+    return ["train", name, str(out), *data, "--set", *how]
 
 
 def measure(name: str, sets: Mapping[str, Sequence[Pair]], line: list[str], limit: int | None) -> dict:
@@ -67,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     found = common.parser(__doc__, "fine_tuning", "data", "limit", "threads")
     found.add_argument("--networks", nargs="+", default=["menet", "qsnet"], choices=weights.shipped(), metavar="NAME")
     found.add_argument("--steps", type=int, default=500, help="of each training (%(default)s)")
+    found.add_argument("--moving", action="store_true", help="let the statistics of batch normalisation follow")
     found.add_argument("--rate", type=float, default=2e-4, help="the rate that it begins with (%(default)s)")
     return found
 
@@ -78,7 +83,13 @@ def main(arguments: Sequence[str] | None = None):
     common.use(options)
     own = evaluation.dataset("rain100l", options.data)
     sets = {OWN: own[1::2]} | {name: evaluation.dataset(name, options.data) for name in SETS}
-    results = {"machine": common.machine("cpu"), "rate": options.rate, "pairs": len(own[::2]), "networks": {}}
+    results = {
+        "machine": common.machine("cpu"),
+        "rate": options.rate,
+        "moving": options.moving,
+        "pairs": len(own[::2]),
+        "networks": {},
+    }
     with tempfile.TemporaryDirectory() as folder:
         listed = Path(folder) / "own.txt"
         listed.write_text("".join(f"{name}\n" for name in own[::2].names))

@@ -90,6 +90,9 @@ class Recipe:
     start: str = ""
     """Weights to start from, a shipped name or a .safetensors file; empty for an untrained network. `get` takes the
     network's options from them where the recipe does not fix its own."""
+    frozen_statistics: bool = False
+    """Whether batch normalisation keeps the statistics of `start`, as fine-tuning on one kind of rain wants: those of
+    its own few photographs would take their place within a hundred steps, and the layers above know others."""
     losses: tuple[Loss, ...] = (Loss("ssim"),)
     """The terms of the loss, added with their weights."""
     balance: str = "fixed"
@@ -197,6 +200,8 @@ class Recipe:
                 self._refuse(f"{name} is a share between 0 and 1, not {getattr(self, name)}")
         if self.minutes < 0:
             self._refuse(f"minutes must not be negative; got {self.minutes}")
+        if self.frozen_statistics and not self.start:
+            self._refuse("frozen_statistics keeps those of the weights to start from: name some, start='…'")
         if not 0 <= self.ema < 1:
             self._refuse(f"ema is 0 or a decay below 1, such as 0.999; got {self.ema}")
         if self.lr <= 0 or self.gamma <= 0 or self.clip < 0:

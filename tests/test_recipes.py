@@ -315,6 +315,7 @@ def test_cosine_ends_near_zero():
         ({"lr": float("inf")}, "lr must be a finite number, not inf"),
         ({"validation": -1}, "validation must not be negative"),
         ({"ema": 1.0}, "ema is 0 or a decay below 1"),
+        ({"frozen_statistics": True}, "name some, start="),
         ({"window": 0}, "window must be at least 1"),
         ({"patience": 0}, "patience must be at least 1"),
         ({"precision": "int8"}, "precision must be one of"),

@@ -49,10 +49,12 @@ def _reading(network: nn.Module, pairs: Sequence[Pair], accelerator) -> dict[str
 
 def _estimates(network: nn.Module, pairs: Sequence[Pair], accelerator) -> Iterable[tuple[Pair, Layers]]:
     """This process's share of the pairs, and what the network makes of them."""
+    modes = {layer: layer.training for layer in network.modules()}
     network.eval()
     for i in range(accelerator.process_index, len(pairs), accelerator.num_processes):
         pair = pairs[i].to(accelerator.device)
         with torch.inference_mode(), torch.compiler.set_stance("force_eager"):  # or each size would be compiled
             layers = network(pair.rainy)
         yield pair, layers
-    network.train()
+    for layer, mode in modes.items():
+        layer.training = mode

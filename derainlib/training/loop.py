@@ -198,7 +198,7 @@ class Run:
         """Does the steps up to `last`, or until it is over, one record each."""
         if self.is_over():
             return
-        self.network.train()
+        _set_training(self.network, self.recipe)
         began, portions = self.clock(), []
         for pair in self.batches(last):
             portions.append(self.portion(pair.to(self.accelerator.device)))
@@ -362,6 +362,14 @@ def _accelerator(recipe: Recipe):
         # Half precision on the CPU as on a GPU: accelerate would train in float32 there, without a word.
         accelerator.native_amp, accelerator.scaler = True, torch.amp.GradScaler("cpu")
     return accelerator
+
+
+def _set_training(network: nn.Module, recipe: Recipe):
+    """Training mode, but for the statistics that the recipe keeps."""
+    network.train()
+    for layer in network.modules():
+        if recipe.frozen_statistics and isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.eval()
 
 
 def _check_kernels(network: nn.Module, accelerator):

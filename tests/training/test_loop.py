@@ -139,3 +139,17 @@ def test_a_frozen_segmenter_judges_and_stays_what_it_is(folder, tmp_path):
     assert with_it.history[0]["loss_semantic"] > 0.1
     different = parameters(with_it.last), parameters(without.last)
     assert any(not torch.equal(value, different[1][name]) for name, value in different[0].items())
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_statistics_of_the_start_stay_where_the_recipe_keeps_them(folder, tmp_path, frozen):
+    """Weights move either way, validations in between or not."""
+    recipe = recipes.get("menet", "tiny", start="menet", frozen_statistics=frozen, steps=3, patch=24, validate_every=1)
+    validation = [Pair(torch.full((1, 3, 24, 24), 0.6), torch.full((1, 3, 24, 24), 0.5))]
+    after = parameters(training.train(recipe, gather(folder), tmp_path, validation=validation).last)
+    before = weights.load("menet").state_dict()
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    statistics = {name for name in before if name.rpartition(".")[2].startswith(("running_", "num_batches"))}
+    assert len(statistics) > 20
+    assert moved - statistics
+    assert moved & statistics == (set() if frozen else statistics)
