@@ -314,7 +314,8 @@ def lines(
     if ax is None:
         _, ax = canvas(size=size, summary=f"{y} over {x}: {', '.join(curves)}")
     for name, (across, up) in curves.items():
-        ax.plot(across, up, marker=marker, label=name)
+        alone = "o" if len(across) == 1 else ""  # or a line of one point would not be seen
+        ax.plot(across, up, marker=marker or alone, label=name)
     ax.set(xlabel=x, ylabel=y)
     if len(curves) > 1:
         ax.legend()

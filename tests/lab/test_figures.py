@@ -160,6 +160,11 @@ def test_lines_are_labelled():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
 
 
+def test_a_single_point_is_seen():
+    (ax,) = figures.lines({"one": ([5], [3.0]), "two": ([5, 6], [3.0, 4.0])}, "step", "PSNR (dB)").axes
+    assert [line.get_marker() for line in ax.lines] == ["o", ""]
+
+
 def test_differences_stand_where_they_are():
     found = {
         "first": {"mean": 0.5, "low": 0.2, "high": 1.0, "by_seed": [0.25, 0.75]},
