@@ -5,8 +5,8 @@
 
 Every other pair of Rain100L stands for somebody's own; the rest of it judges, and two hold-outs tell what of other rain
 is forgotten. Weights that saw half of a test set are no candidates for its table: they are scored here and thrown away.
-MENET's batch normalisation keeps its statistics; with --moving the new ones take their place, which costs
-more than fine-tuning brings. The results go to benchmarks/results/fine_tuning.json.
+Batch normalisation keeps its statistics; a network that has it is trained once more with statistics that move.
+The results go to benchmarks/results/fine_tuning.json.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import common
+from torch import nn
 
 from derainlib import cli, evaluation
 from derainlib.errors import DerainError
@@ -28,11 +29,10 @@ SETS = ("holdout-light", "holdout-heavy")
 SCORES = ("psnr_rgb", "psnr_y", "ssim_y")
 
 
-def words(name: str, out: Path, own: Path, listed: Path, options: argparse.Namespace) -> list[str]:
+def words(name: str, out: Path, own: Path, listed: Path, options: argparse.Namespace, *, frozen: bool) -> list[str]:
     """README's command line."""
     data = ["--start", name, "--pairs-dir", str(own), "--pairs-list", str(listed), "--steps", str(options.steps)]
-    kept = json.dumps(not options.moving)
-    how = [f"lr={options.rate}", "schedule=cosine", "ema=0.99", f"frozen_statistics={kept}"]
+    how = [f"lr={options.rate}", "schedule=cosine", "ema=0.99", f"frozen_statistics={json.dumps(frozen)}"]
     return ["train", name, str(out), *data, "--set", *how]
 
 
@@ -56,6 +56,12 @@ def measure(name: str, sets: Mapping[str, Sequence[Pair]], line: list[str], limi
     return {"steps": card["steps"], "seconds": card["wall_seconds"], "sets": scores}
 
 
+def ways(name: str) -> dict[str, bool]:
+    """How a network is trained, and whether its statistics are frozen then."""
+    normalised = any(isinstance(layer, nn.BatchNorm2d) for layer in weights.load(name).modules())
+    return {name: True} | ({f"{name}, moving statistics": False} if normalised else {})
+
+
 def table(results: Mapping) -> str:
     """The results as text."""
     rows = [["network", "s", "set", "rainy", "before", "after"]]
@@ -71,7 +77,6 @@ def parser() -> argparse.ArgumentParser:
     found = common.parser(__doc__, "fine_tuning", "data", "limit", "threads")
     found.add_argument("--networks", nargs="+", default=["menet", "qsnet"], choices=weights.shipped(), metavar="NAME")
     found.add_argument("--steps", type=int, default=500, help="of each training (%(default)s)")
-    found.add_argument("--moving", action="store_true", help="let the statistics of batch normalisation follow")
     found.add_argument("--rate", type=float, default=2e-4, help="the rate that it begins with (%(default)s)")
     return found
 
@@ -86,7 +91,6 @@ def main(arguments: Sequence[str] | None = None):
     results = {
         "machine": common.machine("cpu"),
         "rate": options.rate,
-        "moving": options.moving,
         "pairs": len(own[::2]),
         "networks": {},
     }
@@ -94,8 +98,9 @@ def main(arguments: Sequence[str] | None = None):
         listed = Path(folder) / "own.txt"
         listed.write_text("".join(f"{name}\n" for name in own[::2].names))
         for name in options.networks:
-            line = words(name, Path(folder) / name, options.data / "rain100l", listed, options)
-            results["networks"][name] = measure(name, sets, line, options.limit)
+            for title, frozen in ways(name).items():
+                line = words(name, Path(folder) / title, options.data / "rain100l", listed, options, frozen=frozen)
+                results["networks"][title] = measure(name, sets, line, options.limit)
     common.write(options.out, results)
     print(table(results))
 

@@ -174,7 +174,8 @@ def test_fine_tuning(benchmark, tmp_path, monkeypatch):
     given += ["--out", str(out)]
     assert script.main([*given, "--rate", "1e-9"]) == 0
     found = json.loads(out.read_text())
-    tuned = found["networks"]["qsnet"]
+    assert list(script.ways("menet").values()) == [True, False]
+    (tuned,) = found["networks"].values()
     assert (found["pairs"], tuned["steps"]) == (2, 2)
     assert list(tuned["sets"]) == [script.OWN, "skimage-light"]
     for scores in tuned["sets"].values():
