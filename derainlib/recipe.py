@@ -99,7 +99,8 @@ class Recipe:
     """The terms of the loss, added with their weights."""
     balance: str = "fixed"
     """What moves the terms' weights: "fixed" nothing, "loss" and "gradient" MENET's Algorithms 2 (LB) and 1 (GB),
-    "uncertainty" Kendall et al. 2018, "loss-printed" LB with its float32 rounding; each term enters multiplied by its own weight (`derainlib.losses.balance`)."""
+    "loss-printed" LB with the authors' rounding, "uncertainty" Kendall et al. 2018; each term enters multiplied by its
+    own weight (`derainlib.losses.balance`)."""
     steps: int = 1000
     """Optimiser steps, unless there are `minutes`."""
     minutes: float = 0.0

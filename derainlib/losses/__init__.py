@@ -1,7 +1,7 @@
 """Loss terms: one idea, one file. Any network trains with any weighted sum of them."""
 
 from derainlib.discovery import modules
-from derainlib.losses.balance import BALANCES, Fixed, GradientBalanced, LossBalanced, PrintedLossBalanced, Uncertainty
+from derainlib.losses.balance import BALANCES, Fixed, GradientBalanced, LossBalanced, Uncertainty
 from derainlib.losses.term import Term
 
 _ORDER = ("pixel", "ssim", "quasi_sparsity", "detail", "auxiliary", "perceptual", "charbonnier", "colour", "semantic")
@@ -17,5 +17,5 @@ packages (`derainlib.discovery`). A recipe adds the arguments."""
 
 globals().update({term.__name__: term for term in TERMS.values()})  # for `from derainlib.losses import MSE`
 
-__all__ = ["BALANCES", "TERMS", "Fixed", "GradientBalanced", "LossBalanced", "PrintedLossBalanced", "Term", "Uncertainty"]
+__all__ = ["BALANCES", "TERMS", "Fixed", "GradientBalanced", "LossBalanced", "Term", "Uncertainty"]
 __all__ += [term.__name__ for term in TERMS.values()]

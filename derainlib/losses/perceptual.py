@@ -112,8 +112,8 @@ class Perceptual(Comparison):
     """Whether to bring images from [0, 1] to ImageNet's mean and standard deviation, as the trained weights expect."""
     weights: str | Path = "torchvision"
     """"torchvision" for the file that torchvision has left in PyTorch's cache, the path of a .pth or .safetensors file
-    with the same names, or "random": for tests, and it warns. "untrained" are the same random ones on purpose, as a VGG to compare with: no
-    warning, and no file takes their place."""
+    with the same names, or "random": for tests, and it warns. "untrained" are the same random ones on purpose,
+    as a VGG to compare with: no warning, and no file takes their place."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -23,13 +23,12 @@ from derainlib.losses import (
     LossBalanced,
     NegativePSNR,
     NegativeSSIM,
-    PrintedLossBalanced,
     QuasiSparsity,
     Semantic,
     Texture,
     Uncertainty,
 )
-from derainlib.losses.balance import balanced
+from derainlib.losses.balance import PrintedLossBalanced, balanced
 
 
 class Constant(nn.Module):
