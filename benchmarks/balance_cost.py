@@ -21,7 +21,10 @@ import torch
 from derainlib import recipes
 from derainlib.layers import Pair
 from derainlib.losses import GradientBalanced
-from derainlib.losses.balance import BALANCES, balanced
+from derainlib.losses.balance import balanced
+
+SCHEMES = ("fixed", "loss", "gradient", "uncertainty")
+"""What is timed, by the names of recipes; LB as printed costs what LB costs."""
 
 
 class Plain(GradientBalanced):
@@ -37,7 +40,7 @@ class Plain(GradientBalanced):
 
 def losses(recipe: recipes.Recipe, network: torch.nn.Module) -> dict[str, torch.nn.Module]:
     """The recipe's loss under each scheme."""
-    schemes = {name: recipe.replace(balance=name).build_loss(network) for name in BALANCES}
+    schemes = {name: recipe.replace(balance=name).build_loss(network) for name in SCHEMES}
     plain = Plain(dict(schemes["fixed"].terms), schemes["fixed"].weights, network.shared)
     return schemes | {"gradient, the plain way": plain}
 
@@ -66,7 +69,7 @@ def measure(recipe: recipes.Recipe, rounds: int, device: str) -> dict:
     shape = (recipe.batch, 3, recipe.patch, recipe.patch)
     images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).to(device)
     pair = Pair(*(image.contiguous(memory_format=torch.channels_last) for image in images))
-    names = (*BALANCES, "gradient, the plain way")
+    names = (*SCHEMES, "gradient, the plain way")
     times = common.take_turns({name: step(recipe, name, pair) for name in names}, rounds)
     return {name: common.timing(own) | {"extra per cent": _extra(own, times["fixed"])} for name, own in times.items()}
 

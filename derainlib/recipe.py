@@ -55,9 +55,14 @@ class Loss:
         """The segmenter that the term judges by, if any."""
         return self.options.get("network") if issubclass(TERMS.get(self.term, Term), Recognition) else None
 
+    @property
+    def takes_vgg(self) -> bool:
+        """Whether the term judges by a VGG whose weights may be given; those of an untrained one may not."""
+        return self.term == "perceptual" and self.options.get("weights") != "untrained"
+
     def judged_by(self, vgg: str) -> "Loss":
-        """The term with these VGG weights, if it has any."""
-        return dataclasses.replace(self, options=self.options | {"weights": vgg}) if self.term == "perceptual" else self
+        """The term with these VGG weights, if it takes any."""
+        return dataclasses.replace(self, options=self.options | {"weights": vgg}) if self.takes_vgg else self
 
 
 def _segmenter(name: str) -> nn.Module:
@@ -97,7 +102,8 @@ class Recipe:
     """The terms of the loss, added with their weights."""
     balance: str = "fixed"
     """What moves the terms' weights: "fixed" nothing, "loss" and "gradient" MENET's Algorithms 2 (LB) and 1 (GB),
-    "uncertainty" Kendall et al. 2018; each term enters multiplied by its own weight (`derainlib.losses.balance`)."""
+    "loss-printed" LB with the authors' rounding, "uncertainty" Kendall et al. 2018; each term enters multiplied by its
+    own weight (`derainlib.losses.balance`)."""
     steps: int = 1000
     """Optimiser steps, unless there are `minutes`."""
     minutes: float = 0.0
@@ -275,10 +281,10 @@ class Recipe:
         """The same recipe with the VGG weights of this file in its perceptual terms.
 
         Raises:
-            RecipeError: it has no such term.
+            RecipeError: it has no such term, or an untrained VGG in it.
         """
-        if "perceptual" not in {loss.term for loss in self.losses}:
-            self._refuse("no term of its loss is perceptual, so it has no use for VGG weights")
+        if not any(loss.takes_vgg for loss in self.losses):
+            self._refuse("no term of its loss is perceptual with a trained VGG, so it has no use for VGG weights")
         return self.replace(losses=tuple(loss.judged_by(vgg) for loss in self.losses))
 
     def learning_rate(self, step: int) -> float:

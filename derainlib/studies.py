@@ -34,7 +34,7 @@ from derainlib.training import Job
 from derainlib.workshop import FINAL, LAST_STAGE, Outcome, Trial, dataset, identity, work_through
 
 STUDIES = {table.name: table.trained() for table in papers.TABLES.values() if table.reference}
-"""The papers' tables that can be trained again, by name, with the rows that have recipes."""
+"""The papers' tables that can be trained again, and ours beside them, by name, with the rows that have recipes."""
 
 
 def get(name: str) -> Table:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from derainlib import recipes
+from derainlib import papers, recipes
 from derainlib.errors import RecipeError
 
 
@@ -71,6 +71,22 @@ def test_qsnet_rows_differ_only_where_the_tables_say():
     assert sharing.replace(name="qsnet", source=whole.source, model="qsnet") == whole
 
 
+@pytest.mark.parametrize(("term", "weight"), [("auxiliary", 2.55), ("detail", 20)])
+def test_other_readings_of_eq_13_change_one_weight(term, weight):
+    whole, other = recipes.get("qsnet/V4"), recipes.get(f"qsnet/V4-{term}-{weight}")
+    assert other.build_loss().weights == PAPER_WEIGHTS | {term: weight}
+    assert other.replace(losses=whole.losses) == whole
+
+
+def test_a_scale_alone_is_the_whole_network_with_one():
+    whole = recipes.get("qsnet")
+    for i, rate in enumerate((0, 1, 2, 4, 6), 1):
+        alone = recipes.get(f"qsnet/C{i}")
+        assert alone.options == {"rates": [rate]}
+        assert alone.replace(options={}) == whole
+        assert recipes.get(alone.name, "quick").build_model().rates == (rate,)
+
+
 P, E, T = recipes.Loss("mse", 1.0, {"scale": 255}), recipes.Loss("edge"), recipes.Loss("texture")
 """L_p, L_e and L_t of MENET."""
 
@@ -90,6 +106,15 @@ P, E, T = recipes.Loss("mse", 1.0, {"scale": 255}), recipes.Loss("edge"), recipe
         ("/GB-deep", "menet-deep", "gradient", (P, E, T)),
         ("/LB-deep", "menet-deep", "loss", (P, E, T)),
         ("/uncertainty", "menet", "uncertainty", (P, E, T)),
+        ("/edge-alone", "menet-shallow", "fixed", (E,)),
+        (
+            "/edge-average",
+            "menet-shallow",
+            "fixed",
+            (recipes.Loss("mse", 0.855, P.options), recipes.Loss("edge", 0.145)),
+        ),
+        ("/scalar-LB", "menet-shallow", "loss-printed", (P, E, recipes.Loss("texture", 1.0, {"form": "scalar"}))),
+        ("/attention", "menet", "fixed", (P,)),
     ],
 )
 def test_menet_rows_have_the_papers_values(row, model, balance, losses):
@@ -160,6 +185,7 @@ COARSE, FINE, COLOUR = (
 )
 """λ_1, λ_2 and λ_3 of PHPNet's Eq. 5."""
 PHI = {"network": "phi"}
+EQ_5 = (COARSE, FINE, COLOUR, recipes.Loss("semantic", 0.05, PHI))
 
 
 @pytest.mark.parametrize(("name", "last"), [("dcdnet", 0.0), ("dcdnet/no-refinement", 1.0), ("dcdnet/single", 1.0)])
@@ -173,9 +199,30 @@ def test_dcdnet_has_the_papers_values(name, last):
     assert [recipe.learning_rate(step) for step in (239_999, 240_000, 320_000)] == pytest.approx([1e-3, 1e-4, 1e-5])
 
 
+def test_dcdnet_s_refinement_and_its_loss_are_told_apart():
+    """From row to row L1, the refinement, and VGG come in; L1 judges the last image, which Eq. 6 then leaves alone."""
+    names = ("dcdnet/no-refinement", "dcdnet/no-refinement-L1", "dcdnet/no-VGG", "dcdnet")
+    assert [row.recipe.name for row in papers.get("dcdnet/table-4-more").rows] == [*names]
+    bare, l1, refined, whole = map(recipes.get, names)
+    assert l1 == bare.replace(losses=(*bare.losses, recipes.Loss("l1")))
+    assert refined == whole.replace(losses=whole.losses[:2])
+    assert l1.replace(options={}, losses=refined.losses) == refined
+    assert refined.losses[1:] == l1.losses[1:]
+
+
+def test_menet_s_vgg16_differs_from_an_untrained_one_in_its_weights_alone():
+    trained, untrained = recipes.get("menet/VGG16"), recipes.get("menet/VGG16-untrained")
+    stand_in, (_, nineteen) = trained.losses[1], recipes.get("menet/VGG").losses
+    assert stand_in.options == nineteen.options | {"network": "vgg16", "layer": "relu3_3"}
+    assert stand_in.weight == nineteen.weight
+    assert untrained == trained.judged_by("untrained")
+    with pytest.raises(RecipeError, match="no term of its loss is perceptual with a trained VGG"):
+        untrained.judged_by("vgg16.safetensors")
+
+
 def test_phpnet_has_the_papers_values():
     recipe = recipes.get("phpnet")
-    assert recipe.losses == (COARSE, FINE, COLOUR, recipes.Loss("semantic", 0.05, PHI))
+    assert recipe.losses == EQ_5
     assert (recipe.batch, recipe.lr, recipe.rain, recipe.balance) == (1, 3e-4, "streets", "fixed")
     assert recipe.epochs == 250
     at = [recipe.learning_rate(int(recipe.steps * epoch / 250)) for epoch in (0, 149, 151, 199, 201, 249)]
@@ -188,6 +235,7 @@ def test_phpnet_has_the_papers_values():
         ("acc", {"losses": (COARSE, FINE)}),
         ("acc-col", {"losses": (COARSE, FINE, COLOUR)}),
         ("acc-seg", {"losses": (COARSE, FINE, recipes.Loss("semantic", 0.05, PHI))}),
+        ("coarse-0.4", {"losses": (recipes.Loss("charbonnier", 0.4, {"on": "coarse", "lowpass": 5}), *EQ_5[1:])}),
         ("density", {"rain": "density"}),
         ("depth", {"rain": "depth"}),
         ("spatial", {"rain": "spatial"}),

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,8 +144,9 @@ class TestOrder:
         given = tiny(folder, tmp_path, without=(), data=asked.data | {"vgg": "vgg.safetensors"})
         before, after = (order.trial(row("", "dcdnet"), 0).recipe for order in (asked, given))
         assert after == before.judged_by("vgg.safetensors") != before
-        single = row("", "dcdnet/single")  # Eq. 6 alone
-        assert given.trial(single, 0).recipe == asked.trial(single, 0).recipe
+        for name in ("dcdnet/single", "menet/VGG16-untrained"):  # Eq. 6 alone, and a VGG that wants no weights
+            before, after = (replace(o, changes={}).trial(row("", name), 0).recipe for o in (asked, given))
+            assert after == before
 
     def test_equal_rows_of_two_tables_share_a_folder(self, folder, tmp_path):
         order = tiny(folder, tmp_path)

@@ -165,7 +165,8 @@ Every table, equation, figure and claim of the five papers, and where it stands 
 
 def page() -> str:
     """The whole list as Markdown."""
-    parts = [INTRODUCTION, *_legend(), "## Tables\n", lay_out(list(_tables()), "markdown")]
+    parts = [INTRODUCTION, *_legend(), "## Tables\n", lay_out(list(_tables(ours=False)), "markdown")]
+    parts += ["\n## Tables of ours beside them\n", lay_out(list(_tables(ours=True)), "markdown")]
     for kind in KINDS:
         parts += [f"\n## {kind.capitalize()}\n", lay_out(list(_rows(kind)), "markdown")]
     return "\n".join(parts) + "\n"
@@ -173,8 +174,10 @@ def page() -> str:
 
 def _legend() -> Iterator[str]:
     counted = {kind: Counter(item.state for one in items().values() for item in one[kind]) for kind in KINDS}
-    tables = Counter(state(table) for table in papers.TABLES.values() if _is_table(table))
+    tables = Counter(state(table) for table in papers.TABLES.values() if is_numbered(table))
     told = [f"{tables.total()} tables, Table I of SRN and BRN being two: {_counts(tables)}."]
+    ours = Counter(state(table) for table in papers.TABLES.values() if table.ours)
+    told.append(f"{ours.total()} tables of ours beside them: {_counts(ours)}.")
     told += [f"{found.total()} {kind}: {_counts(found)}." for kind, found in counted.items()]
     yield " ".join(told) + "\n"
     for what, states in (("A table", OF_TABLES), ("An equation, a figure or a claim", STATES)):
@@ -185,14 +188,14 @@ def _counts(found: Counter) -> str:
     return ", ".join(f"{count} {name}" for name, count in found.most_common())
 
 
-def _is_table(table: Table) -> bool:
-    """Whether it is one of the papers' numbered tables, and not a figure that can be trained."""
-    return "/table-" in table.name
+def is_numbered(table: Table) -> bool:
+    """Whether it is one of the papers' numbered tables, and not a figure that can be trained, or a table of ours."""
+    return "/table-" in table.name and not table.ours
 
 
-def _tables() -> Iterator[list[str]]:
+def _tables(ours: bool) -> Iterator[list[str]]:
     yield ["table", "what", "state", "our figures", "seeds", "hours", "orderings of the paper confirmed", "note"]
-    for table in papers.TABLES.values():
+    for table in (one for one in papers.TABLES.values() if one.ours == ours):
         for report in reports(table) or [None]:
             figures = f"study_{table.name.replace('/', '-')}" if report else table.measured
             yield [table.name, table.source.partition(": ")[2], state(table), figures, *_run(report), table.note]

@@ -107,9 +107,32 @@ class LossBalanced(_NonNegative):
 
     def _total(self, values: dict[str, Tensor]) -> Tensor:
         tasks = self._tasks(values)
-        weights = balanced(self._means(tasks))
+        weights = self.weigh(self._means(tasks))
         self._remember(weights)
         return (weights * tasks).sum()
+
+    @staticmethod
+    def weigh(values: Tensor) -> Tensor:
+        """w_i from all λ_i L_i, (n,)."""
+        return balanced(values)
+
+
+class PrintedLossBalanced(LossBalanced):
+    """LB as the authors compute it: 1 − λ_i L_i / Σ_j λ_j L_j in float32, letter by letter.
+
+    A task that is 1e8 times the others, as their texture often is, has the weight 0, not 1e-8, and says nothing; a task
+    alone has 0 too, and where all losses are zero the weights are NaN. For comparison: `LossBalanced` is the scheme.
+
+    Args:
+        terms, weights: as in `LossBalanced`.
+
+    Raises:
+        DerainError: as `LossBalanced`.
+    """
+
+    @staticmethod
+    def weigh(values: Tensor) -> Tensor:
+        return 1 - values / values.sum()
 
 
 class GradientBalanced(Fixed):
@@ -193,7 +216,13 @@ class Uncertainty(_NonNegative):
         return (fixed * tasks + learning + 0.5 * log_variances).sum()
 
 
-BALANCES = {"fixed": Fixed, "loss": LossBalanced, "gradient": GradientBalanced, "uncertainty": Uncertainty}
+BALANCES = {
+    "fixed": Fixed,
+    "loss": LossBalanced,
+    "gradient": GradientBalanced,
+    "uncertainty": Uncertainty,
+    "loss-printed": PrintedLossBalanced,
+}
 """The schemes by the name that recipes use."""
 
 

@@ -112,7 +112,8 @@ class Perceptual(Comparison):
     """Whether to bring images from [0, 1] to ImageNet's mean and standard deviation, as the trained weights expect."""
     weights: str | Path = "torchvision"
     """"torchvision" for the file that torchvision has left in PyTorch's cache, the path of a .pth or .safetensors file
-    with the same names, or "random": for tests, and it warns."""
+    with the same names, or "random": for tests, and it warns. "untrained" are the same random ones on purpose,
+    as a VGG to compare with: no warning, and no file takes their place."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -163,11 +164,12 @@ def _spread(cells: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _load(network: str, layer: str, weights: str | Path) -> Features:
     features = Features(network, layer)
-    if weights == "random":
-        warnings.warn(
-            f"the perceptual loss runs on a {network} with random weights: good for tests, not for training",
-            stacklevel=2,
-        )
+    if weights in ("random", "untrained"):
+        if weights == "random":
+            warnings.warn(
+                f"the perceptual loss runs on a {network} with random weights: good for tests, not for training",
+                stacklevel=2,
+            )
         features.draw()
         return features
     if weights != "torchvision":

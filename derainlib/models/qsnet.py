@@ -24,7 +24,7 @@ The authors published no code. Choices that the text leaves open, all ours:
 - Each decoder is a 3x3 and a 1x1 group convolution and a plain 3x3 one to RGB. Its groups exchange features by a
   shuffle before the 1x1. In the main decoder a group is a scale, C_i and its decoded image side by side, so that the
   shuffle before the first convolution is the exchange across scales.
-- The five decoders of one network are what Table 3 scores; a network for each scale is another reading.
+- The five decoders of one network are what Table 3 scores; a network for each scale is another reading, `rates=(2,)`.
 - V1 to V3 (Table 4) keep the auxiliary decoders and lose only their loss.
 - "Without sharing" (Tables 2 and 5) is the same network without the decoders' shuffles; the encoder keeps its own.
 
@@ -32,6 +32,8 @@ On a CPU, small groups and shuffles cost more than they save. There a group conv
 weights are zero between groups, with the shuffle as the order of its input channels; and where no gradient is wanted,
 the image passes in strips of rows (`blocks.Strips`).
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -130,9 +132,8 @@ class AuxiliaryDecoder(nn.Module):
 class MainDecoder(nn.Module):
     """The rain from all scales: their features, and the images decoded from them, one group of convolutions a scale."""
 
-    def __init__(self, channels: int, images: bool, sharing: bool):
+    def __init__(self, scales: int, channels: int, images: bool, sharing: bool):
         super().__init__()
-        scales = len(RATES)
         inputs, width = scales * (channels + 3 * images), scales * channels // 2
         self.pointwise = GroupConv(inputs, width, 1, scales, shuffled=scales if sharing else 1)
         self.spatial = GroupConv(width, width, 3, scales)
@@ -152,9 +153,10 @@ class QSNet(nn.Module):
         scale_width: channels of each C_i, an even multiple of `groups`.
         sharing: whether decoders and scales exchange features (Table 5).
         auxiliary: whether there are auxiliary decoders.
+        rates: atrous rates of the scales, 0 for a 1x1 convolution; (2,) is a network of C_3 alone.
 
     Raises:
-        DerainError: a size that is no whole number from 1, or that the groups do not divide.
+        DerainError: a size that is no whole number from 1, or that the groups do not divide; rates that are none.
     """
 
     stride = 1
@@ -169,6 +171,7 @@ class QSNet(nn.Module):
         scale_width: int = 16,
         sharing: bool = True,
         auxiliary: bool = True,
+        rates: Sequence[int] = RATES,
     ):
         super().__init__()
         check_sizes(width=width, units=units, groups=groups, scale_width=scale_width)
@@ -177,14 +180,17 @@ class QSNet(nn.Module):
                 f"width and scale_width must be multiples of groups={groups}, scale_width an even one; "
                 f"got {width} and {scale_width}"
             )
+        if not rates or any(type(rate) is not int or rate < 0 for rate in rates):
+            raise DerainError(f"rates must be whole numbers from 0, at least one; got {rates!r}")
+        self.rates = tuple(rates)
         self.input = nn.Conv2d(3, width, 3, padding=1)
         self.encoder = nn.ModuleList(ShuffleUnit(width, groups) for _ in range(units))
         self.scales = nn.ModuleList(
-            GroupConv(width, scale_width, 3 if rate else 1, groups, rate or 1) for rate in RATES
+            GroupConv(width, scale_width, 3 if rate else 1, groups, rate or 1) for rate in rates
         )
-        count = len(RATES) if auxiliary else 0
+        count = len(rates) if auxiliary else 0
         self.auxiliary = nn.ModuleList(AuxiliaryDecoder(scale_width, groups, sharing) for _ in range(count))
-        self.main = MainDecoder(scale_width, auxiliary, sharing)
+        self.main = MainDecoder(len(rates), scale_width, auxiliary, sharing)
 
     @property
     def halo(self) -> int:
@@ -204,7 +210,7 @@ class QSNet(nn.Module):
     @property
     def _decoding(self) -> int:
         """Of these, the pixels that everything after the encoder sees."""
-        return max(RATES) + 2 * bool(self.auxiliary) + 2
+        return max(self.rates) + 2 * bool(self.auxiliary) + 2
 
     def forward(self, rainy: Tensor, keep: bool = False) -> Layers:
         """Takes the rain off `rainy`, (N, 3, H, W) in [0, 1]; `keep` also returns extras (`layers.EXTRAS`)."""
@@ -238,7 +244,7 @@ class QSNet(nn.Module):
         return [nn.Sequential(*units[i : i + RUN]) for i in range(0, len(units), RUN)]
 
     def _named(self, kept: list[Tensor]) -> dict[str, Tensor]:
-        names = [f"{what}_{i}" for what in ("scale", "decoded") for i in range(1, len(RATES) + 1)]
+        names = [f"{what}_{i}" for what in ("scale", "decoded") for i in range(1, len(self.rates) + 1)]
         return dict(zip(names, kept, strict=False))
 
 

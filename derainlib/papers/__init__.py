@@ -4,7 +4,8 @@
 
 A module in this folder, or of another package (`derainlib.discovery`), has TABLES, and OTHERS for set-ups that no row
 stands for. `derainlib.recipes` and `derainlib.studies` are views of them: all set-ups by name, and the tables that can
-be trained again. Figures are the papers' own, with what their texts say of data and protocol.
+be trained again. Figures are the papers' own, with what their texts say of data and protocol. Rows that a paper lacks
+stand in tables of ours beside its own (`Table.ours`).
 """
 
 from derainlib.discovery import modules
@@ -19,7 +20,7 @@ PAPERS = [
 ]
 """The papers' modules."""
 TABLES: dict[str, Table] = {found.name: found for paper in PAPERS for found in paper.TABLES}
-"""Their tables by name, and those of their figures that can be trained again."""
+"""Their tables by name, those of their figures that can be trained again, and tables of ours beside them."""
 
 
 def get(name: str) -> Table:

@@ -85,6 +85,9 @@ class Table:
     """What one must know of the table, for example that our text of the paper lost its numbers."""
     measured: str = ""
     """The benchmark whose results have our own figures of it, where it is no study."""
+    ours: bool = False
+    """Whether no paper has it: rows that a paper's table lacks, beside some that it has. It has no figures; those rows
+    have theirs in the paper's table."""
 
     def __post_init__(self):
         labels = [row.label for row in self.rows]

@@ -27,7 +27,7 @@ def test_it_is_complete():
         assert found[paper]["claims"]
     numbered = [name.rpartition("-")[2] for name in papers.TABLES if name.startswith(("srn/table", "brn/table"))]
     assert sorted(set(numbered)) == [str(i + 1) for i in range(TABLES["recurrent"])]
-    tables = [table for paper in papers.PAPERS[: len(COUNTS)] for table in paper.TABLES if "/table-" in table.name]
+    tables = [table for paper in papers.PAPERS[: len(COUNTS)] for table in paper.TABLES if coverage.is_numbered(table)]
     assert sum(TABLES.values()) == 28 == len(tables) - 1  # Table I is in two parts
 
 
@@ -65,6 +65,15 @@ def test_a_figure_is_shown_in_a_notebook(monkeypatch):
 def test_a_table_that_others_fill_is_measured_in_part():
     assert [coverage.state(papers.get(f"brn/table-{number}")) for number in (3, 5, 6)] == ["waits", "partly", "quoted"]
     assert coverage.state(papers.get("menet/table-1")) == "run"
+
+
+def test_tables_of_ours_are_counted_and_listed_by_themselves():
+    page = coverage.page()
+    theirs, ours = page.partition("## Tables of ours")[::2]
+    assert "29 tables, Table I of SRN and BRN being two: " in theirs
+    for table in papers.TABLES.values():
+        found = [part for part in (theirs, ours) if f"\n| {table.name} |" in part]
+        assert found == [ours if table.ours else theirs], table.name
 
 
 def test_a_table_says_which_results_have_our_figures(monkeypatch):

@@ -28,7 +28,7 @@ from derainlib.losses import (
     Texture,
     Uncertainty,
 )
-from derainlib.losses.balance import balanced
+from derainlib.losses.balance import PrintedLossBalanced, balanced
 
 
 class Constant(nn.Module):
@@ -139,6 +139,16 @@ def test_loss_balance_is_constant_in_the_backward_pass():
     total, _, _ = call(LossBalanced(terms, ones(terms)), background)
     total.backward()
     torch.testing.assert_close(background.grad, torch.full((1, 3, 4, 4), (5 * 3 / 4 - 2 * 1 / 4) / 48))
+
+
+def test_as_printed_a_giant_is_silent():
+    """Beside 1 and 2, 5 has the same weight in both; 1e9 has none as printed, and 3e-9 in truth."""
+    for giant, printed, exact in ((5, 3 / 8, 3 / 8), (1e9, 0, 3e-9)):
+        terms = constants(1, 2, giant)
+        for scheme, weight in ((PrintedLossBalanced, printed), (LossBalanced, exact)):
+            total, _, weights = call(scheme(terms, ones(terms)))
+            assert weights["task_2"] == pytest.approx(weight, rel=1e-6, abs=0)
+            assert total.item() == pytest.approx(sum(w * terms[name].value for name, w in weights.items()))
 
 
 @pytest.mark.parametrize("power", range(-12, 13, 4))

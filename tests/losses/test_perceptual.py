@@ -235,6 +235,13 @@ def test_random_weights_say_so_and_are_always_the_same(generator):
     assert torch.equal(first, Perceptual(weights="random")(layers, pair))
 
 
+def test_untrained_weights_are_the_random_ones_without_a_warning(generator, recwarn):
+    layers, pair = some_pair(generator)
+    wanted = Perceptual(weights="untrained")(layers, pair)
+    assert not recwarn.list
+    assert torch.equal(wanted, Perceptual(weights="random")(layers, pair))
+
+
 def test_drawn_weights_keep_the_size_of_what_passes():
     features = Features("vgg16", "relu5_3")
     features.draw()

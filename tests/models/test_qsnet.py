@@ -129,6 +129,23 @@ def test_without_auxiliary_decoders():
     assert list(model(drawn(), keep=True).extras) == [f"scale_{i}" for i in range(1, 6)]
 
 
+@pytest.mark.parametrize("rate", RATES)
+def test_a_single_scale_is_a_network_of_its_own(rate):
+    """With the weights of that scale: its features and its decoded image are the same, its halo ends there."""
+    whole, alone, rainy = network(), network(rates=[rate]), drawn()
+    i = RATES.index(rate)
+    shared = ("input.", "encoder.", f"scales.{i}.", f"auxiliary.{i}.")
+    state = {key.replace(f".{i}.", ".0.", 1) if key.startswith(shared[2:]) else key: value
+             for key, value in whole.state_dict().items() if key.startswith(shared)}  # fmt: skip
+    assert all(key.startswith("main.") for key in alone.load_state_dict(state, strict=False).missing_keys)
+    kept, layers = whole(rainy, keep=True).extras, alone(rainy, keep=True)
+    assert list(layers.extras) == ["scale_1", "decoded_1"]
+    torch.testing.assert_close(layers.extras["scale_1"], kept[f"scale_{i + 1}"])
+    torch.testing.assert_close(layers.extras["decoded_1"], kept[f"decoded_{i + 1}"])
+    assert whole.halo - alone.halo == max(RATES) - rate
+    assert create(alone.name, **alone.options).rates == (rate,)
+
+
 @pytest.mark.parametrize(("index", "rate"), list(enumerate(RATES)))
 def test_each_scale_sees_its_atrous_neighbours(index, rate):
     conv = network().scales[index].double()
@@ -262,6 +279,8 @@ def test_convolution_sum_and_relu(relu, sums, fused, generator, monkeypatch):
         ({"groups": 3, "width": 48, "scale_width": 15}, "an even one"),
         ({"units": 0}, "units must be a whole number from 1; got 0"),
         ({"width": 48.0}, "width must be a whole number"),
+        ({"rates": []}, "rates must be whole numbers from 0, at least one"),
+        ({"rates": [1, -2]}, "rates must be whole numbers from 0"),
         ({"stages": 3}, "qsnet has no option stages"),
     ],
 )
