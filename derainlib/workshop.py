@@ -147,21 +147,28 @@ class Owner(NamedTuple):
 
 def _one(trial: Trial, sets: Sequence[str], sets_dir: str, owner: Owner) -> tuple[Trial, str]:
     """Trains and scores one training; the error in one line, or "" if there was none."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
         owner.require()
         trial.folder.mkdir(parents=True, exist_ok=True)
-        with alone(trial.folder):
+        with one_thread(), alone(trial.folder):
             if not trial.is_trained:
                 train(trial.recipe, trial.gather(), trial.folder, observers=[owner.require])
             _score(trial, sets, sets_dir)
     except Exception as error:  # of whatever kind: the other rows must go on
         text = " ".join(str(error).split())
         return trial, text if isinstance(error, DerainError) else f"{type(error).__name__}: {text}"
+    return trial, ""
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch with one thread, as long as it lasts: the same sums in the same order on any machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
-    return trial, ""
 
 
 @contextlib.contextmanager

@@ -59,6 +59,16 @@ def pytest_runtest_setup(item):
     item.stash[BEGUN] = cpu_seconds()
 
 
+@pytest.fixture(autouse=True)
+def threads_stay():
+    """A test that leaves PyTorch another number of threads changes the sums, bit by bit, of those that come after."""
+    before = torch.get_num_threads()
+    yield
+    found = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert found == before, f"PyTorch is left with {found} threads, not the {before} of before"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """Every test reports its CPU time, with that of the processes that it started and waited for."""

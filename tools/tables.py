@@ -26,14 +26,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from train_weights import CLEAN, write_lists
 
 from derainlib import files, studies
 from derainlib.errors import DerainError
 from derainlib.models import weights
 from derainlib.training import train
-from derainlib.workshop import Trial
+from derainlib.workshop import Trial, one_thread
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 SHARED = {
@@ -128,8 +127,8 @@ def cost(asked: studies.Order) -> tuple[int, float]:
     """How many trainings an order has, and the hours of one core that they take together, by a few steps of each."""
     trials = asked.check()
     once = {trial.folder: trial for (_, _, seed), trial in trials.items() if seed == asked.seeds[0]}
-    torch.set_num_threads(1)
-    seconds = sum(_seconds_a_step(trial) * trial.recipe.steps for trial in once.values())
+    with one_thread():
+        seconds = sum(_seconds_a_step(trial) * trial.recipe.steps for trial in once.values())
     return len(once) * len(asked.seeds), seconds * len(asked.seeds) / 3600
 
 
