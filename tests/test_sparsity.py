@@ -12,6 +12,7 @@ from derainlib import rain, sparsity
 from derainlib.data import pairs, samples
 from derainlib.errors import DerainError, ImageError
 from derainlib.sparsity import FILTERS, Experiment, LogHistogram, Statistics
+from derainlib.workshop import one_thread
 
 KERNELS = {
     "horizontal": ([0, -1, 1], -1),
@@ -483,10 +484,11 @@ def test_twenty_images_a_second(tmp_path):
     scene = rain.add_rain(samples.photograph("astronaut")[..., :321, :481], "light", [rain.generator(0)]).rainy
     save(scene, tmp_path / "481x321.jpg")
     seconds = []
-    for _ in range(15):
-        start = time.perf_counter()
-        sparsity.experiment(tmp_path)
-        seconds.append(time.perf_counter() - start)
+    with one_thread():  # whose time is the processor's, whatever else the machine does
+        for _ in range(15):
+            start = time.process_time()
+            sparsity.experiment(tmp_path)
+            seconds.append(time.process_time() - start)
     assert min(seconds) < 1 / 20
 
 
