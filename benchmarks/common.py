@@ -58,7 +58,7 @@ def parser(about: str, results: str, *names: str, **defaults) -> argparse.Argume
 
 
 def parse(given: argparse.ArgumentParser, arguments: Sequence[str] | None, needs: str = "") -> argparse.Namespace:
-    """The command line, checked.
+    """The command line, checked. What a GPU did goes into a file of its own, unless `--out` names one.
 
     Args:
         given: what `parser` made.
@@ -66,6 +66,8 @@ def parse(given: argparse.ArgumentParser, arguments: Sequence[str] | None, needs
         needs: what the folder of `--data` must hold, if the script cannot do without.
     """
     options = given.parse_args(arguments)
+    if "device" in options and _device(options) == "cuda" and options.out == given.get_default("out"):
+        options.out = options.out.with_stem(f"{options.out.stem}_gpu")
     if needs and options.data is None:
         given.error(f"--data (or DERAIN_DATA) must name the folder that holds {needs}")
     return options
@@ -123,6 +125,12 @@ def use(options: argparse.Namespace) -> str:
 
     if getattr(options, "threads", None):
         torch.set_num_threads(options.threads)
+    return _device(options)
+
+
+def _device(options: argparse.Namespace) -> str:
+    import torch
+
     return getattr(options, "device", None) or ("cuda" if torch.cuda.is_available() else "cpu")
 
 

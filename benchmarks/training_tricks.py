@@ -67,9 +67,9 @@ ROWS: dict[str, tuple[str, tuple[Phase, ...]]] = {
     "heavy alone": _row(rain="heavy", dry=0.0),
     "wide alone": _row(rain="wide", dry=0.0),
     "Rain800's pairs alone": _row(paired=1.0),
-    "dcdnet": _row("dcdnet"),
-    "dcdnet, stages grow": (
-        "dcdnet",
+    "srn": _row("srn"),
+    "srn, stages grow": (
+        "srn",
         tuple(
             Phase(share, {"options": {"stages": stages}, "schedule": schedule})
             for share, stages, schedule in ((0.3, 1, "constant"), (0.3, 2, "constant"), (0.4, 4, "cosine"))

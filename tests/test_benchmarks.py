@@ -195,8 +195,9 @@ def test_every_script_and_result_is_listed(benchmark):
         out = script.parser().get_default("out")
         assert out.parent == FOLDER / "results"
         assert f"benchmarks/results/{out.name}" in script.__doc__
-        assert results == (f"`{out.name}`" if out.name in stored else "none yet")
-    of_studies = stored - {result.strip("`") for result in listed.values()}
+        there = [f"`{path.name}`" for path in (out, out.with_stem(f"{out.stem}_gpu")) if path.name in stored]
+        assert results == (", ".join(there) or "none yet")
+    of_studies = stored - {result.strip("`") for results in listed.values() for result in results.split(", ")}
     for name in of_studies:
         study = json.loads((FOLDER / "results" / name).read_text())["study"]
         assert name == f"study_{study.replace('/', '-')}.json"
@@ -209,6 +210,17 @@ def test_every_script_says_how_it_is_called(benchmark):
             shown = benchmark(path.stem).parser().format_help()
             assert f"python benchmarks/{path.name}" in shown
             assert "--out OUT" in shown
+
+
+def test_what_a_gpu_did_has_a_file_of_its_own(benchmark, monkeypatch, tmp_path):
+    common = benchmark("common")
+    given = common.parser("measures", "speed", "device")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert common.parse(given, []).out == FOLDER / "results/speed_gpu.json"
+    assert common.parse(given, ["--device", "cpu"]).out == FOLDER / "results/speed.json"
+    assert common.parse(given, ["--out", str(tmp_path / "mine.json")]).out == tmp_path / "mine.json"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert common.parse(given, []).out == FOLDER / "results/speed.json"
 
 
 def machines(found) -> list[dict]:

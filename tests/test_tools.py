@@ -45,19 +45,30 @@ def test_ship_takes_the_last_weights(tool, tmp_path, monkeypatch):
 
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "shipped")
     ship = tool("ship").main
-    recipe = recipes.get("srn", "tiny", options={"stages": 1, "width": 6}, ema=0.5)
+    recipe = recipes.get("srn", "tiny", options={"stages": 1, "width": 6}, ema=0.5, batch=8, patch=64)
     first = training.train(recipe, gather(), tmp_path / "first")
     ship(["mine", str(first.folder), "--data", "streets"])
+    _before_phases_told_their_hardware(weights.FOLDER / "mine.json", "an abacus")
     second = training.train(recipe.replace(start="mine", steps=2), gather(), tmp_path / "second")
     ship(["mine", str(second.folder), "--data", "streets"])
     card = weights.card("mine")
     assert [phase["steps"] for phase in card["phases"]] == [4, 2]
     assert card["phases"][1]["start_sha256"] == weights.header(first.last)["sha256"]
     assert card["steps"] == 6
+    assert card["megapixels"] == 0.2 == round(6 * 8 * 64**2 / 1e6, 1)
+    assert card["hardware"] == f"an abacus, then {weights.card(second.last)['hardware']}"
     expected = weights.load(second.last).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in weights.load("mine").state_dict().items())
     with pytest.raises(SystemExit, match="started from other weights than the shipped mine"):
         ship(["mine", str(second.folder), "--data", "streets"])
+
+
+def _before_phases_told_their_hardware(card: Path, hardware: str):
+    """Makes a card what an earlier version wrote."""
+    told = json.loads(card.read_text()) | {"hardware": hardware}
+    for phase in told["phases"]:
+        del phase["hardware"]
+    card.write_text(json.dumps(told))
 
 
 class TestShipFree:

@@ -32,7 +32,7 @@ FREE_NOTE = re.compile(r"\d+ clean photographs of cc0( \([^)]*\))? with \S+ rain
 
 
 def phase(run: Path) -> dict:
-    """What a run did: its recipe, its steps, the seconds they took, and its curve, validation PSNR over megapixels.
+    """What a run did: recipe, hardware, steps, the seconds they took, and its curve, validation PSNR over megapixels.
 
     Where it started from weights, their checksum is told too, if the run has kept it. Of files the recipe has the names
     alone: where they lay is nobody's business.
@@ -43,9 +43,14 @@ def phase(run: Path) -> dict:
     seconds = sum(recipe["batch"] / r["samples_per_second"] for r in records)
     started = run / "start.sha256"
     told = {"start_sha256": started.read_text().strip()} if started.exists() else {}
-    pixels = recipe["batch"] * recipe["patch"] ** 2
-    curve = [[round(r["step"] * pixels / 1e6, 1), r["psnr_rgb"]] for r in records if "psnr_rgb" in r]
+    told["hardware"] = weights.card(run / "last.safetensors")["hardware"]
+    curve = [[megapixels(recipe, r["step"]), r["psnr_rgb"]] for r in records if "psnr_rgb" in r]
     return {"recipe": recipe, **told, "steps": steps, "wall_seconds": round(seconds), "curve": curve}
+
+
+def megapixels(recipe: dict, steps: int) -> float:
+    """What a training saw, in 10⁶ pixels."""
+    return round(steps * recipe["batch"] * recipe["patch"] ** 2 / 1e6, 1)
 
 
 def _without_folders(recipe: dict) -> dict:
@@ -97,7 +102,8 @@ def earlier(name: str, phases: list[dict]) -> list[dict]:
     shipped = weights.card(name)
     if phases[0].get("start_sha256", shipped["sha256"]) != shipped["sha256"]:
         raise SystemExit(f"the first run started from other weights than the shipped {name}: name its phases too")
-    return [one for one in shipped["phases"] if one not in phases]
+    told = {"hardware": shipped["hardware"]}  # cards of before have it once for all phases
+    return [one for one in (told | before for before in shipped["phases"]) if one not in phases]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -116,6 +122,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     licence = FREE_LICENCE if args.free else LICENCE
     card = weights.card(source) | {"data": args.data, "licence": licence, "notes": args.notes, "phases": phases}
     card |= {total: sum(one[total] for one in phases) for total in ("steps", "wall_seconds")}
+    card["megapixels"] = round(sum(megapixels(one["recipe"], one["steps"]) for one in phases), 1)
+    card["hardware"] = ", then ".join(dict.fromkeys(one["hardware"] for one in phases))
     for told in ("recipe", "start_sha256"):  # each phase has its own
         card.pop(told, None)
     weights.save(weights.load(source), weights.FOLDER / f"{args.name}.safetensors", card)
