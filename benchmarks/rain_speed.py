@@ -26,7 +26,7 @@ def rates(work: Callable[[int], object], batch: int, seconds: float) -> dict[str
     work(0)
     calls, end = 0, time.perf_counter() + seconds
     with common.Stopwatch() as took:
-        while time.perf_counter() < end:
+        while not calls or time.perf_counter() < end:
             calls += 1
             work(calls)
             common.synchronise()
