@@ -110,10 +110,10 @@ def scored(path: Path, data: Path, limit: int | None) -> dict[str, float]:
 
 def table(results: dict[str, dict]) -> str:
     """All rows, scores in dB."""
-    rows = [("row", "min", *SETS)]
+    rows = [("row", "megapixels", "min", *SETS)]
     for name, row in results.items():
         scores = (evaluation.number(score, row["scores"][one]) for one, score in SETS.items())
-        rows.append((name, f"{row['minutes']:.1f}", *scores))
+        rows.append((name, f"{row['megapixels']:g}", f"{row['minutes']:.1f}", *scores))
     return evaluation.lay_out(rows)
 
 

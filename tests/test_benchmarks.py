@@ -201,7 +201,9 @@ def test_every_script_and_result_is_listed(benchmark):
     for name in of_studies:
         study = json.loads((FOLDER / "results" / name).read_text())["study"]
         assert name == f"study_{study.replace('/', '-')}.json"
-        assert study in " ".join(re.findall(r"^derain study (.*?) OUT", readme, re.MULTILINE)).split()
+        by_hand, by_plan = r"^derain study (.*?) OUT", r"^python tools/tables\.py OUT --plans .*# (.*)$"
+        told = re.findall(f"{by_hand}|{by_plan}", readme, re.MULTILINE)
+        assert study in " ".join(map(" ".join, told)).replace(",", " ").split()
 
 
 def test_every_script_says_how_it_is_called(benchmark):
@@ -480,6 +482,11 @@ def test_training_tricks(benchmark, small_data, tmp_path, monkeypatch, capsys):
     assert found["grows"] == first["grows"]
     assert list(found["later"]["scores"]) == ["skimage-dry"]
     assert capsys.readouterr().out.count("min, {") == 2
+
+
+def test_readme_has_the_table_of_tricks(benchmark):
+    found = json.loads((FOLDER / "results/training_tricks.json").read_text())["rows"]
+    assert f"```\n{benchmark('training_tricks').table(found)}\n```" in (FOLDER / "README.md").read_text()
 
 
 def test_every_trick_is_a_recipe_of_equally_many_pixels(benchmark):

@@ -73,8 +73,10 @@ def study(found: Mapping, psnr: Mapping[str, str] | None = None) -> str:
 
 def _stages(found: Mapping) -> list[int]:
     """The numbers of stages T among a study's rows; none, where networks have none."""
-    scale = found["budget"]["scale"]
-    options = (recipes.get(row["recipe"], scale).options for row in found["rows"])
+    scale, shared = found["budget"]["scale"], found["budget"]["changes"].get("options", {})
+    fixed = (recipes.get(row["recipe"]).options for row in found["rows"])  # what is a row's own no change undoes
+    scaled = (recipes.get(row["recipe"], scale).options for row in found["rows"])
+    options = [at_scale | shared | own for at_scale, own in zip(scaled, fixed, strict=True)]
     return sorted({chosen["stages"] for chosen in options if "stages" in chosen})
 
 

@@ -63,8 +63,8 @@ def test_a_figure_is_shown_in_a_notebook(monkeypatch):
 
 
 def test_a_table_that_others_fill_is_measured_in_part():
-    assert [coverage.state(papers.get(f"brn/table-{number}")) for number in (3, 5, 6)] == ["waits", "partly", "quoted"]
-    assert coverage.state(papers.get("menet/table-1")) == "run"
+    assert [coverage.state(papers.get(f"brn/table-{number}")) for number in (4, 5, 6)] == ["waits", "partly", "quoted"]
+    assert [coverage.state(papers.get(name)) for name in ("menet/table-1", "brn/table-3")] == ["run", "run"]
 
 
 def test_tables_of_ours_are_counted_and_listed_by_themselves():

@@ -54,6 +54,7 @@ def test_study_says_what_was_left_out_and_its_stages():
     headings = [tables.study(results(f"study_dcdnet-table-{number}")).splitlines()[0] for number in (3, 4)]
     assert headings[0].endswith(", without perceptual; T = 4")
     assert headings[1].endswith("; T = 1, 4")
+    assert tables.study(results("study_brn-table-1")).splitlines()[0].endswith("; T = 3")  # changed for all rows
 
 
 @pytest.mark.parametrize("measure", ["psnr_rgb", "ssim_y"])
