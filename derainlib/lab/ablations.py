@@ -11,6 +11,7 @@ measure is "psnr" or "ssim" throughout; of ours that is PSNR in RGB and SSIM in 
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -53,6 +54,17 @@ def report(name: str) -> dict:
 def views(found: Mapping[str, Mapping]) -> dict[str, tuple[str, str]]:
     """Every set of every report, for a widget's list: "menet/table-1, rain100l" leads to both names."""
     return {f"{name}, {place}": (name, place) for name, report in found.items() for place in report["rows"][0]["sets"]}
+
+
+def pictured(found: Mapping[str, Mapping]) -> dict[str, Mapping]:
+    """The reports that have each image's score; those of earlier versions lack them."""
+    return {name: one for name, one in found.items() if all("by_image" in own for *_, own in _scores(one, "psnr"))}
+
+
+def closest(report: Mapping) -> str:
+    """Our set beside which most of the paper's orderings stand; the first one where it gives none."""
+    counted = Counter(one.name for one in coverage.orderings(report))
+    return max(report["rows"][0]["sets"], key=lambda place: counted[place])
 
 
 # --- numbers -------------------------------------------------------------------------------------------------------
@@ -230,7 +242,9 @@ def floors(found: Mapping[str, Mapping], measure: str = "psnr") -> str:
     A floor is half the width of Student's 95 % interval over so many seeds: a difference below it can be chance.
     """
     shown = (2, 3, 5, 10)
-    lines = [["", "from seed to seed", *(f"floor, {seeds} seeds" for seeds in shown), "the paper's above them"]]
+    lines = [
+        [AXES[measure], "from seed to seed", *(f"floor, {seeds} seeds" for seeds in shown), "the paper's above them"]
+    ]
     for name, report in found.items():
         noise, frame = seed_noise(report, measure), differences({name: report}, measure)
         theirs = frame.drop_duplicates(["row", "place"])["paper"].dropna().abs()

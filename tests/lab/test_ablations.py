@@ -124,6 +124,20 @@ def test_scores_by_image_are_refused_where_there_are_none():
         ablations.by_image(found, "holdout-heavy")
 
 
+def test_reports_without_scores_by_image_are_left_out():
+    old = report()
+    del old["rows"][1]["sets"]["holdout-heavy"]["psnr_rgb"]["by_image"]
+    assert list(ablations.pictured({"old": old, "new": report()})) == ["new"]
+
+
+def test_closest_set_is_of_the_papers_rain():
+    assert ablations.closest(report(sets=("holdout-light", "holdout-heavy"))) == "holdout-heavy"
+    silent = report(sets=("holdout-light", "holdout-heavy"))
+    for row in silent["rows"]:
+        row["paper_difference"] = {}
+    assert ablations.closest(silent) == "holdout-light"
+
+
 def test_floors_by_hand():
     line = ablations.floors({"x": report(seeds=(-0.1, 0.1, 0.3))}).splitlines()[1]
     assert re.split(r"\s{2,}", line) == ["x", "0.20", "1.80", "0.50", "0.25", "0.14", "2, 4, 4, 4 of 4"]
