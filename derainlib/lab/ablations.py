@@ -11,12 +11,15 @@ measure is "psnr" or "ssim" throughout; of ours that is PSNR in RGB and SSIM in 
 import itertools
 import math
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas
 import seaborn
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from derainlib import evaluation, papers, recipes, studies
 from derainlib.errors import DerainError
@@ -30,6 +33,7 @@ AXES = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 10: 2.262}
 """By how many standard errors a 95 % interval of Student's reaches to each side, by the number of values."""
 
+_TICKS = (0, 0.5, 1, 2, 5, 10, 20)
 _DEALS = 5000
 """So many ways to deal scores out are tried, where there are more."""
 
@@ -226,14 +230,14 @@ def told(report: Mapping, measure: str = "psnr") -> str:
     frame = differences({report["study"]: report}, measure)
     ours = frame.drop_duplicates(["row", "set"])
     shared = frame[frame["told"] & frame["paper"].notna() & (frame["paper"] != 0)]
-    lines.append(
-        f"told apart from {report['reference']!r}: {ours['told'].sum()} of {len(ours)} differences; of these beside a "
-        f"difference of the paper, {(shared['ours'] * shared['paper'] > 0).sum()} of {len(shared)} have its sign"
-    )
+    signs = f"{(shared['ours'] * shared['paper'] > 0).sum()} of {len(shared)} with the paper's sign, where it has one"
+    apart = f"told apart from {report['reference']!r}: {ours['told'].sum()} of {len(ours)} differences"
+    lines.append(f"{apart}; {signs}" if len(shared) else apart)
     confirmed, of = coverage.agreement(report, measure)
     chance = f"with our rows dealt out by chance, as many or more in {by_chance(report, measure):.0%} of all cases"
     order = f"orderings of two rows as in the paper: {confirmed} of {of}, tau {tau(report, measure):+.2f}; {chance}"
-    return "\n".join([*lines, order if of else "how the paper orders its rows is not known"])
+    lines.append(order if of else "how the paper orders its rows is not known")
+    return "\n".join(textwrap.fill(line, 112, subsequent_indent="  ") for line in lines)
 
 
 def floors(found: Mapping[str, Mapping], measure: str = "psnr") -> str:
@@ -275,7 +279,7 @@ def draw(report: Mapping, place: str, measure: str = "psnr") -> Picture:
     for y, one in enumerate(rows.values()):
         left.plot(np.array(one["by_seed"]) - rainy, [y] * len(one["by_seed"]), ".", color="black", ms=4)
     left.set(
-        title=f"ours, {place} ({images})",
+        title=f"ours, {place}, {images} images",
         xlabel=f"{AXES[measure]} over rainy input ({evaluation.number(measure, rainy)})",
     )
     nothing = {"mean": 0.0, "low": 0.0, "high": 0.0}
@@ -288,7 +292,7 @@ def draw(report: Mapping, place: str, measure: str = "psnr") -> Picture:
     return figure
 
 
-def _bars(ax, report: Mapping, place: str, measure: str) -> None:
+def _bars(ax: Axes, report: Mapping, place: str, measure: str) -> None:
     """The paper's differences as bars, one for each of its sets with the kind of rain of `place`."""
     theirs = [_theirs(report, row, place, measure) for row in report["rows"]]
     places = list(dict.fromkeys(where for one in theirs for where in one))
@@ -344,3 +348,13 @@ def order_map(report: Mapping, place: str, measure: str = "psnr") -> Picture:
 def tex(label: str) -> str:
     """A row's label with its losses as symbols: "L_p L_e" becomes "$L_{p}$ $L_{e}$"."""
     return re.sub(r"\b(L_\w+)", lambda match: f"${match[1].replace('_', '_{')}}}$", label)
+
+
+def decibels(ax: Axes, *names: str) -> None:
+    """Makes axes ("x", "y") straight up to a decibel and logarithmic beyond, with plain numbers on them."""
+    for name in names:
+        getattr(ax, f"set_{name}scale")("symlog", linthresh=1)
+        axis = getattr(ax, f"{name}axis")
+        axis.set_major_locator(FixedLocator([sign * tick for tick in _TICKS for sign in (-1, 1)]))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())

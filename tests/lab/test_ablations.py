@@ -102,10 +102,10 @@ def test_differences_are_told_apart_by_their_intervals():
 
 
 def test_what_is_told_is_counted_by_hand():
-    low, told_apart, order = ablations.told(report()).splitlines()
+    low, told_apart, order, _ = ablations.told(report()).splitlines()
     assert low == "no better than the rainy input: d (holdout-heavy)"
-    assert told_apart.startswith("told apart from 'a': 2 of 4 differences"), "c and d are clear of zero"
-    assert told_apart.endswith(" 1 of 2 have its sign"), "d is above a in the paper, below it here"
+    assert told_apart.startswith("told apart from 'a': 2 of 4 differences; "), "c and d are clear of zero"
+    assert "; 1 of 2 with the paper's sign" in told_apart, "d is above a in the paper, below it here"
     assert order.startswith("orderings of two rows as in the paper: 4 of 10, tau -0.20; ")
 
 
@@ -211,6 +211,18 @@ def test_order_map_says_how_many_agree_and_what_ours_are():
     assert "-0.20" in notes, "b has 0.2 dB less than a"
     (empty,) = ablations.order_map(report(), "holdout-heavy", "ssim").axes
     assert empty.get_title() == "holdout-heavy: the paper orders no rows"
+
+
+def test_decibels_are_straight_up_to_one_and_told_plainly():
+    figure, ax = figures.canvas()
+    ax.plot([-6, 0.3], [0, 3])
+    ablations.decibels(ax, "x", "y")
+    figures.png(figure)
+    shown = [label.get_text() for label in ax.get_xticklabels() if label.get_text()]
+    assert {"−5", "−1", "0"} <= set(shown)
+    zero, half, one, ten = (ax.transData.transform((value, 0))[0] for value in (0, 0.5, 1, 10))
+    assert one - half == pytest.approx(half - zero)
+    assert ten - one < 9 * (one - zero)
 
 
 def test_labels_of_losses_are_symbols():
