@@ -300,11 +300,11 @@ def _bars(ax: Axes, report: Mapping, place: str, measure: str) -> None:
         height = 0.8 / len(places)
         at = np.arange(len(theirs)) + (number - (len(places) - 1) / 2) * height
         ax.barh(at, [one.get(where, math.nan) for one in theirs], height, color=f"{0.35 + 0.2 * number}", label=where)
+    if not places:
+        ax.set(title="the paper: no such figures", xticks=[])
+        return
     title = f"the paper, {places[0]}" if len(places) == 1 else "the paper"
-    ax.set(
-        title=title if places else "the paper: no such figures",
-        xlabel=f"{AXES[measure]} over {tex(report['reference'])}",
-    )
+    ax.set(title=title, xlabel=f"{AXES[measure]} over {tex(report['reference'])}")
     if len(places) > 1:
         ax.legend(fontsize=7)
 
