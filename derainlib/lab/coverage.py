@@ -11,9 +11,10 @@ import itertools
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from derainlib import files, papers, studies
 from derainlib.evaluation import lay_out
@@ -25,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "COVERAGE.md"
 KINDS = {"equations": "EQUATIONS", "figures": "FIGURES", "claims": "CLAIMS"}
 """What a paper's module holds of each kind."""
+OURS = {"psnr": "psnr_rgb", "ssim": "ssim_y"}
+"""The measure of ours that stands beside a paper's."""
 PLACES = {
     "Rain100H": ("heavy",),
     "RainHeavy*": ("heavy",),
@@ -121,35 +124,53 @@ def state(table: Table) -> str:
     return "run" if reports(table) else "waits"
 
 
-def agreement(report: dict, measure: str = "psnr") -> tuple[int, int]:
-    """Of the orderings of two rows that a paper gives, how many a study confirms.
+class Ordering(NamedTuple):
+    """Two rows that a paper puts in an order on one of its sets, and what a study has of them on one of ours."""
 
-    Each set of the paper is compared with our sets of its kind of rain (`PLACES`), and with all of ours where there is
-    none. A row stands above another if its mean is higher, whatever the interval says.
+    place: str
+    """The paper's set."""
+    name: str
+    """Ours, of its kind of rain."""
+    first: str
+    second: str
+    theirs: float
+    """How much more the paper's first row has than its second; not zero."""
+    ours: float
+    """The same of our means."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether ours has the rows in the paper's order, whatever the interval says."""
+        return self.theirs * self.ours > 0
+
+
+def orderings(report: Mapping, measure: str = "psnr") -> Iterator[Ordering]:
+    """Every two rows that a paper puts in an order, beside our order on each set that is `alike`.
 
     Args:
         report: what `derainlib.studies` wrote.
-        measure: "psnr" or "ssim"; ours are "psnr_rgb" and "ssim_y".
-
-    Returns:
-        The orderings confirmed, and all of them.
+        measure: "psnr" or "ssim", as in `OURS`.
     """
     differences = {row["row"]: row["paper_difference"] for row in report["rows"]}
     differences[report["reference"]] = {place: {measure: 0.0} for one in differences.values() for place in one}
-    ours = {"psnr": "psnr_rgb", "ssim": "ssim_y"}[measure]
-    means = {row["row"]: {name: one[ours]["mean"] for name, one in row["sets"].items()} for row in report["rows"]}
-    confirmed = Counter()
+    rows = {row["row"]: row["sets"] for row in report["rows"]}
+    means = {row: {name: one[OURS[measure]]["mean"] for name, one in sets.items()} for row, sets in rows.items()}
     for place in differences[report["reference"]]:
-        rows = [row for row, found in differences.items() if measure in found.get(place, {}) and row in means]
-        for first, second in itertools.combinations(rows, 2):
+        labels = [row for row, found in differences.items() if measure in found.get(place, {}) and row in means]
+        for first, second in itertools.combinations(labels, 2):
             theirs = differences[first][place][measure] - differences[second][place][measure]
-            for name in _alike(place, means[first]):
-                if theirs:
-                    confirmed[(means[first][name] - means[second][name]) * theirs > 0] += 1
-    return confirmed[True], confirmed.total()
+            for name in alike(place, means[first]) if theirs else ():
+                yield Ordering(place, name, first, second, theirs, means[first][name] - means[second][name])
 
 
-def _alike(place: str, sets: Iterable[str]) -> list[str]:
+def agreement(report: Mapping, measure: str = "psnr") -> tuple[int, int]:
+    """Of the `orderings` of a study's paper, how many the study confirms, and how many there are."""
+    found = [one.agrees for one in orderings(report, measure)]
+    return sum(found), len(found)
+
+
+def alike(place: str, sets: Iterable[str]) -> list[str]:
+    """Those of our sets whose rain is of the kind of a paper's set (`PLACES`); all of them where there is none."""
     words = PLACES.get(place, ())
     return [name for name in sets if any(word in name.split("-") for word in words)] or list(sets)
 

@@ -246,6 +246,6 @@ CLAIMS = (
     claim("more than six stages are no better", "Section IV-A5", "partly", "07: How many stages? Two questions",
           note="the authors' public weights of BRN have eight"),
     claim("messages from rain to background alone are worse than none", "Section IV-A3", "partly",
-          "07: Tables I and III, again", note="so it is in the study brn/table-3, of one seed; but CRN beats BRN there"),
+          "07: Tables I and III, again", note="so it is in the study brn/table-3, of one seed; CRN beats BRN there"),
     claim("SRN+ with more parameters than BRN is worse", "Section IV-A4", "waits", "brn/table-4"),
 )  # fmt: skip

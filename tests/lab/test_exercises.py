@@ -58,10 +58,14 @@ class TestOfNotebooks:
         assert exercise.verdict(exercise.answer) == ""
 
     def test_wrong_answers_are_refused(self, exercise):
-        wrong = dict(enumerate(exercise.wrong)) | spoiled(exercise)
+        wrong = dict(enumerate(exercise.wrong)) | dict(exercise.slips) | spoiled(exercise)
         taken = [name for name, answer in wrong.items() if not exercise.verdict(answer)]
         assert taken == []
-        assert len(exercise.wrong) >= 1
+        assert len(exercise.wrong) + len(exercise.slips) >= 1
+
+    def test_slips_are_told_what_they_are(self, exercise):
+        told = {sentence: exercise.verdict(answer) for sentence, answer in exercise.slips.items()}
+        assert [sentence for sentence, verdict in told.items() if not verdict.endswith(f" {sentence}")] == []
 
     def test_says_and_helps(self, exercise, capsys):
         assert exercise.question().data
@@ -90,6 +94,16 @@ def test_function_is_judged_by_all_cases(double):
     assert double.verdict(lambda x: x + x) == ""
     assert "it is off by" in double.verdict(lambda x: x**2)
     assert "test 1 of 3" in double.verdict(torch.zeros_like)
+
+
+@pytest.mark.parametrize(("right", "slip"), [(_double, lambda x: x**2), (2.5, 3.5)], ids=["function", "value"])
+def test_known_slip_gets_its_sentence_and_no_other_answer_does(right, slip):
+    cases = [(torch.tensor([3.0]),), (torch.tensor([4.0]),), (torch.tensor([2.5]),)]
+    exercise = Exercise("?", right, ("!",), cases, slips={"That is another sum.": slip})
+    assert exercise.verdict(slip).endswith(" That is another sum.")
+    for other in (lambda x: x**2 / x.abs().clamp(min=3), lambda x: x[3]) if callable(right) else (4.5, [1, 2]):
+        assert exercise.verdict(other)
+        assert "sum" not in exercise.verdict(other)
 
 
 @pytest.mark.parametrize("kind", ["function", "value"])

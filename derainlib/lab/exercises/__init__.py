@@ -18,7 +18,7 @@ latter taken.
 
 import inspect
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,6 +39,7 @@ class Exercise:
             passes.
         wrong: answers that a reader may well give and that must be refused; each a value or a function like
             `answer`.
+        slips: more of them, by the sentence that whoever answers so should read.
         why: what the solution adds to the answer, in Markdown.
         tolerance: the largest difference that counts as equal, relative to the largest magnitude in the right
             result.
@@ -49,6 +50,7 @@ class Exercise:
     hints: Sequence[str]
     cases: Sequence[tuple] = ()
     wrong: Sequence[object] = ()
+    slips: Mapping[str, object] = field(default_factory=dict)
     why: str = ""
     tolerance: float = 1e-4
     _given: int = field(default=0, init=False, repr=False)
@@ -81,7 +83,8 @@ class Exercise:
         if answer is None or answer is ...:
             return "Not answered yet: put your answer in place of the dots."
         if not callable(self.answer):
-            return self._compare(answer, self.answer)
+            trouble = self._compare(answer, self.answer)
+            return trouble and f"{trouble}{self._advice(answer)}"
         if not callable(answer):
             return f"Not a function: define one and hand over its name, not a {type(answer).__name__}."
         for number, case in enumerate(self.cases, 1):
@@ -96,8 +99,21 @@ class Exercise:
             if not all(_same(argument, original) for argument, original in zip(given, case, strict=True)):
                 return f"Not yet ({where}): your function changes its arguments; work on a copy."
             if trouble := self._compare(result, self.answer(*map(_copy, case))):
-                return f"Not yet ({where}): {trouble}"
+                return f"Not yet ({where}): {trouble}{self._advice(answer)}"
         return ""
+
+    def _advice(self, answer: object) -> str:
+        """The sentence for whoever made a known slip, behind a space; empty for other answers."""
+        return next((f" {sentence}" for sentence, slip in self.slips.items() if self._equal(answer, slip)), "")
+
+    def _equal(self, answer: object, slip: object) -> bool:
+        """Whether an answer gives what a slip gives, in all cases."""
+        if not callable(self.answer):
+            return not self._compare(answer, slip)
+        try:
+            return not any(self._compare(answer(*map(_copy, c)), slip(*map(_copy, c))) for c in self.cases)
+        except Exception:  # a function that fails in another case makes another mistake as well
+            return False
 
     def _compare(self, given: object, right: object) -> str:
         if isinstance(right, str | bool):
