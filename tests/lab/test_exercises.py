@@ -58,10 +58,14 @@ class TestOfNotebooks:
         assert exercise.verdict(exercise.answer) == ""
 
     def test_wrong_answers_are_refused(self, exercise):
-        wrong = dict(enumerate(exercise.wrong)) | spoiled(exercise)
+        wrong = dict(enumerate(exercise.wrong)) | exercise.mistakes | spoiled(exercise)
         taken = [name for name, answer in wrong.items() if not exercise.verdict(answer)]
         assert taken == []
-        assert len(exercise.wrong) >= 1
+        assert len(exercise.wrong) + len(exercise.mistakes) >= 1
+
+    def test_mistake_is_told_by_its_sentence(self, exercise):
+        for sentence, answer in exercise.mistakes.items():
+            assert exercise.verdict(answer).endswith(f" {sentence}")
 
     def test_says_and_helps(self, exercise, capsys):
         assert exercise.question().data

@@ -16,9 +16,10 @@ Each exercise names wrong answers as well as the right one; the tests see that t
 latter taken.
 """
 
+import dataclasses
 import inspect
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,6 +40,7 @@ class Exercise:
             passes.
         wrong: answers that a reader may well give and that must be refused; each a value or a function like
             `answer`.
+        mistakes: the same, each by the sentence that whoever gives it is told.
         why: what the solution adds to the answer, in Markdown.
         tolerance: the largest difference that counts as equal, relative to the largest magnitude in the right
             result.
@@ -49,6 +51,7 @@ class Exercise:
     hints: Sequence[str]
     cases: Sequence[tuple] = ()
     wrong: Sequence[object] = ()
+    mistakes: Mapping[str, object] = field(default_factory=dict)
     why: str = ""
     tolerance: float = 1e-4
     _given: int = field(default=0, init=False, repr=False)
@@ -78,6 +81,15 @@ class Exercise:
 
     def verdict(self, answer: object) -> str:
         """What is wrong with `answer`, in one line; empty if it is right."""
+        trouble = self._judged(answer)
+        known = (said for said, wrong in self.mistakes.items() if trouble and self._agrees(answer, wrong))
+        return f"{trouble} {next(known, '')}".strip()
+
+    def _agrees(self, answer: object, wrong: object) -> bool:
+        """Whether `answer` is this mistake: it would be right if the mistake were."""
+        return not dataclasses.replace(self, answer=wrong)._judged(answer)
+
+    def _judged(self, answer: object) -> str:
         if answer is None or answer is ...:
             return "Not answered yet: put your answer in place of the dots."
         if not callable(self.answer):
