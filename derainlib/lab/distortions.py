@@ -209,7 +209,8 @@ def loudness(spoilt: probe.Probe, recipe: Recipe, kind: str, size: float, white:
         recipe: whose weights are taken as they are printed; see `in_unit_range`.
         white: the value of white in the images that the weights are used with, 1 or 255; the pull is on such a value.
     """
-    loss = in_unit_range(recipe).build_loss()
+    with torch.inference_mode(False):  # the networks that judge are asked for gradients, whatever a demo runs in
+        loss = in_unit_range(recipe).build_loss()
     powers = [POWERS[one.term] for one in recipe.losses]
     return {
         name: abs(loss.weights[name]) * verdict(spoilt, term, kind, size).pull * white ** (power - 1)

@@ -139,6 +139,7 @@ class TestLoudness:
         found = distortions.loudness(spoilt, recipes.get("menet"), "noise", SIZE)
         assert found["mse"] == pytest.approx(2 * SIZE / 255, rel=1e-3)
 
+    @torch.inference_mode()  # as a demonstration asks
     def test_terms_of_all_papers_can_be_heard(self, spoilt):
         for name in ("qsnet", "dcdnet", "phpnet", "brn", "menet"):
             assert all(pull > 0 for pull in distortions.loudness(spoilt, recipes.get(name), "blur", SIZE).values())
