@@ -101,7 +101,7 @@ def compete(
     scene: Pair,
     *,
     seed: int = 0,
-    lr: float = 3e-3,
+    lr: float = 1e-3,
     every: int = 10,
     watch: Callable[[Record], None] | None = None,
 ) -> dict[str, Course]:
@@ -114,7 +114,7 @@ def compete(
         seed: of the first weights.
         lr: the learning rate of Adam; it falls to zero along a cosine.
         every: steps between two scores.
-        watch: is told each score as it comes, a record of "step" and, under the entry's title, PSNR in dB.
+        watch: is told each score as it comes, a record of "step" and "<title> (dB)", the scene's PSNR.
 
     Returns:
         The courses, by title.
@@ -131,7 +131,7 @@ def compete(
             if record["step"] % every == 0 or record["step"] == len(lessons):
                 record["psnr"] = metrics.psnr(_cleaned(network, scene.rainy), scene.clean).item()
                 if watch:
-                    watch({"step": record["step"], title: record["psnr"]})
+                    watch({"step": record["step"], f"{title} (dB)": record["psnr"]})
 
         miniature.train(network, loss, lessons, lr, observers=[observe])
         courses[title] = Course(network, _cleaned(network, scene.rainy), records, loss.weights)

@@ -101,8 +101,8 @@ class Verdict(NamedTuple):
 
     Attributes:
         excess: its value less that of the truth.
-        pull: root mean square of the gradient of its literal sum (over pixels and channels) on the estimate's values:
-            1 for L1, whatever the error. NaN for a score.
+        pull: root mean square of the gradient of its literal sum (over pixels and channels) on the estimate's values;
+            L1's is 1 wherever there is an error, of any size. NaN for a score.
     """
 
     excess: float
@@ -235,7 +235,9 @@ def loudness_chart(found: Mapping[str, Mapping[str, float]], title: str) -> figu
         ax.plot(shares, at, "os^v"[place % 4], ms=8, label=name)
         ax.hlines(at, 1, shares, color=figures.PALETTE[place], lw=2)
     ax.axvline(1, color="black", lw=1)
-    ax.set(xscale="log", yticks=range(len(terms)), yticklabels=terms, ylim=(len(terms) - 0.5, -0.5))
+    ax.set_xscale("log")
+    ax.minorticks_off()
+    ax.set(yticks=range(len(terms)), yticklabels=terms, ylim=(len(terms) - 0.5, -0.5))
     ax.set(xlabel="loudness, the first term's = 1", title=title)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     return figure

@@ -74,7 +74,7 @@ class TestContest:
         entries = {"A": contest.entry("menet", (Loss("l1"),))}
         course = contest.compete(entries, lessons, scene, every=4, watch=seen.append)["A"]
         assert [record["step"] for record in seen] == [4, 6]
-        assert seen[-1]["A"] == pytest.approx(metrics.psnr(course.background, scene.clean).item(), abs=1e-4)
+        assert seen[-1]["A (dB)"] == pytest.approx(metrics.psnr(course.background, scene.clean).item(), abs=1e-4)
         assert [record["step"] for record in course.records] == [1, 2, 3, 4, 5, 6]
 
     def test_scoring_leaves_the_training_as_it_is(self, scene, lessons):
