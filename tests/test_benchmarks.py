@@ -144,6 +144,16 @@ def test_balance_cost(benchmark, tmp_path):
     assert all(row["seconds"] > 0 for row in case["schemes"].values())
 
 
+def test_loss_verdicts(benchmark, tmp_path):
+    """A VGG is asked twice; here the same, so that both give the same places, of which the mean is 4.5."""
+    out = tmp_path / "verdicts.json"
+    assert benchmark("loss_verdicts").main(["--vgg", "untrained", "--scenes", "coffee", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())["places"]
+    assert found["trained"] == found["untrained"]
+    assert list(found["trained"]) == ["VGG", "squared VGG"]
+    assert all(len(row) == 8 and sum(row.values()) == 36 for row in found["trained"].values())
+
+
 def test_balance_cost_compares_the_same_weights(benchmark):
     import torch
 

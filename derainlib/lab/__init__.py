@@ -5,6 +5,8 @@
     exercises   questions that check an answer, give hints, show a solution
     miniature   scenes in drawn rain, and small networks that train on them while a reader waits
     probe       what a loss says of a picture that was spoilt on purpose: value, map, gradient
+    distortions eight ways to spoil one, all losses that judge them, and what their weights mean
+    contest     a loss put to work: on pixels, and on small networks side by side
     diagram     what is inside a network, drawn from a run of it
     tables      what papers and studies report, as text
     numbers     numbers in prose, each bound to its source

@@ -134,7 +134,8 @@ class Probe:
             descent = 0.5 - look.gradient / (2 * look.gradient.abs().quantile(0.98).clamp_min(1e-9))
             figures.place(right, descent, "− gradient, as RGB")
         else:
-            name = f"gradient of {of}" if look.gradient.any() else f"no gradient of {of}"
+            name = f"gradient of {of or 'all images'}"
+            name = name if look.gradient.any() else f"no {name}"
             figures.heat(right, look.gradient.mean(1), name, "∂(sum) / ∂value", signed=True)
         return figure
 

@@ -23,6 +23,7 @@ OTHER = {
     "seed": (11,),
     "thorough": (False,),  # it would take too long
     "scenes_dir": ("",),  # not everybody has one
+    "vgg": ("",),  # nor these weights
 }
 """Values by the parameter's name: the first that is not the notebook's own, if there is one."""
 

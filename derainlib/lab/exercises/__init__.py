@@ -16,6 +16,7 @@ Each exercise names wrong answers as well as the right one; the tests see that t
 latter taken.
 """
 
+import dataclasses
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -80,11 +81,19 @@ class Exercise:
 
     def verdict(self, answer: object) -> str:
         """What is wrong with `answer`, in one line; empty if it is right."""
+        trouble = self._judged(answer)
+        known = (said for said, wrong in self.slips.items() if trouble and self._agrees(answer, wrong))
+        return f"{trouble} {next(known, '')}".strip()
+
+    def _agrees(self, answer: object, wrong: object) -> bool:
+        """Whether `answer` is this slip: it would be right if the slip were."""
+        return not dataclasses.replace(self, answer=wrong)._judged(answer)
+
+    def _judged(self, answer: object) -> str:
         if answer is None or answer is ...:
             return "Not answered yet: put your answer in place of the dots."
         if not callable(self.answer):
-            trouble = self._compare(answer, self.answer)
-            return trouble and f"{trouble}{self._advice(answer)}"
+            return self._compare(answer, self.answer)
         if not callable(answer):
             return f"Not a function: define one and hand over its name, not a {type(answer).__name__}."
         for number, case in enumerate(self.cases, 1):
@@ -99,21 +108,8 @@ class Exercise:
             if not all(_same(argument, original) for argument, original in zip(given, case, strict=True)):
                 return f"Not yet ({where}): your function changes its arguments; work on a copy."
             if trouble := self._compare(result, self.answer(*map(_copy, case))):
-                return f"Not yet ({where}): {trouble}{self._advice(answer)}"
+                return f"Not yet ({where}): {trouble}"
         return ""
-
-    def _advice(self, answer: object) -> str:
-        """The sentence for whoever made a known slip, behind a space; empty for other answers."""
-        return next((f" {sentence}" for sentence, slip in self.slips.items() if self._equal(answer, slip)), "")
-
-    def _equal(self, answer: object, slip: object) -> bool:
-        """Whether an answer gives what a slip gives, in all cases."""
-        if not callable(self.answer):
-            return not self._compare(answer, slip)
-        try:
-            return not any(self._compare(answer(*map(_copy, c)), slip(*map(_copy, c))) for c in self.cases)
-        except Exception:  # a function that fails in another case makes another mistake as well
-            return False
 
     def _compare(self, given: object, right: object) -> str:
         if isinstance(right, str | bool):
