@@ -87,6 +87,9 @@ def _network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="brn", help="shipped weights by name, or a .safetensors file (%(default)s)")
     _inference_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace what is there already")
+    parser.add_argument(
+        "--keep-profile", action="store_true", help="the source's colour profile in the result, in place of sRGB"
+    )
 
 
 def _inference_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,13 +119,12 @@ def _image_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _image(args: argparse.Namespace) -> int:
     from derainlib import images, inference
-    from derainlib.models import weights
 
     _refuse_existing(args.output, args.overwrite)
     images.check_target(args.output, args.bits)
-    rainy, _ = images.to_tensor(args.input)
-    background = inference.clean(weights.load(args.model), rainy, **_settings(args))
-    images.write(background, args.output, args.bits)
+    settings = _settings(args) | {"bits": args.bits, "keep_profile": args.keep_profile}
+    if lost := inference.derain_file(args.input, args.output, args.model, **settings):
+        print(f"derain: {lost}", file=sys.stderr)
     return 0
 
 
@@ -137,8 +139,9 @@ def _folder(args: argparse.Namespace) -> int:
     from derainlib import inference
 
     report = inference.derain_folder(
-        args.input, args.output, args.model, pattern=args.pattern, overwrite=args.overwrite, **_settings(args)
-    )
+        args.input, args.output, args.model, pattern=args.pattern, overwrite=args.overwrite,
+        keep_profile=args.keep_profile, **_settings(args),
+    )  # fmt: skip
     print(report)
     return 1 if report.failed else 0
 

@@ -71,7 +71,7 @@ def derain(
         tile, device, dtype, ensemble, strength, progress: see `clean`.
 
     Returns:
-        The same kind of thing as `image` (a PIL image for a path), with values in [0, 1] or whole numbers.
+        The same kind of thing as `image` (a PIL image in sRGB for a path), with values in [0, 1] or whole numbers.
 
     Raises:
         ImageError: no usable image. WeightsError: no such weights. DerainError: settings that do not fit.
@@ -321,15 +321,50 @@ class Report:
         written: files that were made.
         skipped: files that were there already.
         failed: images that could not be cleaned, and why.
+        lost: what results lack that their sources had, such as a BMP's EXIF; a line each.
     """
 
     written: list[Path] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
     failed: dict[Path, str] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         counts = f"{len(self.written)} written, {len(self.skipped)} already there, {len(self.failed)} failed"
-        return "\n".join([counts, *self.failed.values()])
+        return "\n".join([counts, *self.failed.values(), *self.lost])
+
+
+def derain_file(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    model: str | os.PathLike | nn.Module = "brn",
+    *,
+    bits: int = 8,
+    keep_profile: bool = False,
+    **settings,
+) -> str:
+    """Takes the rain off an image file, into another, which is replaced if it is there already.
+
+    EXIF (date, place, camera) and alpha go along where the target's format holds them; the colours are sRGB.
+
+    Args:
+        source: the image.
+        target: the result; its ending decides on the format. Its folder is made if missing.
+        model: shipped weights by name, a .safetensors path, or a network.
+        bits, keep_profile: see `derainlib.images.write`.
+        settings: tile, device, dtype, ensemble, strength, progress; see `clean`.
+
+    Returns:
+        In one line what the result lacks that the source had; "" if nothing.
+
+    Raises:
+        ImageError: no usable image, or a target that cannot be written. WeightsError: no such weights.
+        DerainError: settings that do not fit.
+    """
+    rainy, extras = images.photograph(source)
+    background = clean(_network(model), rainy, **settings)
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    return images.write(background, target, bits, extras, keep_profile)
 
 
 def derain_folder(
@@ -339,13 +374,15 @@ def derain_folder(
     *,
     pattern: str | None = None,
     overwrite: bool = False,
+    keep_profile: bool = False,
     progress: bool = False,
     **settings,
 ) -> Report:
     """Takes the rain off every image below a folder, into a folder of the same structure.
 
     A bad image does not stop the others; it is named in the report. Hidden files are left out. A format that
-    is only read, such as GIF, comes out as PNG with its ending added: `rain.gif` becomes `rain.gif.png`.
+    is only read, such as GIF, comes out as PNG with its ending added: `rain.gif` becomes `rain.gif.png`. EXIF and alpha
+    go along where the format holds them, and the report says what did not.
 
     Args:
         source: the folder with the images.
@@ -353,6 +390,7 @@ def derain_folder(
         model: shipped weights by name, a .safetensors path, or a network.
         pattern: which files to take, for example "*.jpg" or "day1/*"; by default those with an image's ending.
         overwrite: whether to make results anew that are there already.
+        keep_profile: whether results have their sources' colour profiles, in place of sRGB: `images.write`.
         progress: whether to show a bar over the files.
         settings: tile, device, dtype, ensemble, strength; see `clean`.
 
@@ -372,14 +410,12 @@ def derain_folder(
             report.skipped.append(result)
             continue
         try:
-            rainy, _ = images.to_tensor(path)
-            background = clean(network, rainy, **settings)
-            result.parent.mkdir(parents=True, exist_ok=True)
-            images.write(background, result)
+            lost = derain_file(path, result, network, keep_profile=keep_profile, **settings)
         except ImageError as error:
             report.failed[path] = str(error)
         else:
             report.written.append(result)
+            report.lost.extend(filter(None, [lost]))
     return report
 
 

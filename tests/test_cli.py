@@ -15,6 +15,7 @@ from derainlib import cli, images, models, studies, training
 from derainlib.data import export, scenes
 from derainlib.inference import clean
 from derainlib.models import weights
+from tests import icc
 from tests.hostile_files import HOSTILE
 
 
@@ -66,6 +67,21 @@ class TestImage:
         assert (expected - clean(model, rainy, ensemble=True)).abs().max() > 1e-3
         assert (expected - clean(model, rainy, strength=0.7)).abs().max() > 1e-3
 
+    def test_what_is_lost_is_said_in_one_line_and_the_profile_kept_when_told(self, capsys):
+        exif = Image.Exif()
+        exif[306] = "2024:05:17 08:30:00"
+        Image.open("rainy.png").save("wide.png", icc_profile=icc.P3, exif=exif)
+        assert cli.main(["image", "wide.png", "dry.bmp", *TINY]) == 0
+        assert (
+            capsys.readouterr().err
+            == "derain: dry.bmp: 8-bit BMP cannot hold this EXIF (date, place, camera): left out\n"
+        )
+        assert cli.main(["image", "wide.png", "dry.png", *TINY, "--keep-profile", "--strength", "0"]) == 0
+        assert capsys.readouterr() == ("", "")
+        dry = Image.open("dry.png")
+        assert dry.info["icc_profile"] == icc.P3
+        assert dry.getexif()[306] == exif[306]
+
     def test_replaces_only_when_told(self, capsys):
         assert cli.main(["image", "rainy.png", "dry.png", *TINY]) == 0
         assert "--overwrite" in fails(capsys, "image", "rainy.png", "dry.png", *TINY)
@@ -81,7 +97,7 @@ class TestImage:
         assert (str(path) if str(path).isprintable() else ascii(str(path))) in line
 
     def test_a_bad_target_costs_no_time(self, capsys, monkeypatch):
-        monkeypatch.setattr(images, "to_tensor", lambda image: pytest.fail("the image was read first"))
+        monkeypatch.setattr(images, "photograph", lambda path: pytest.fail("the image was read first"))
         assert "ending" in fails(capsys, "image", "rainy.png", "dry.xyz", *TINY)
         assert "no folder" in fails(capsys, "image", "rainy.png", "missing/dry.png", *TINY)
         assert "16 bits" in fails(capsys, "image", "rainy.png", "dry.jpg", "--bits", "16", *TINY)
@@ -97,7 +113,7 @@ class TestImage:
         def interrupt(*args):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(images, "to_tensor", interrupt)
+        monkeypatch.setattr(images, "photograph", interrupt)
         assert cli.main(["image", "rainy.png", "dry.png", *TINY]) == 130
         assert capsys.readouterr().err == "derain: interrupted\n"
 

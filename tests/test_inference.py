@@ -14,11 +14,12 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from derainlib import inference, metrics, models
+from derainlib import image_profiles, inference, metrics, models
 from derainlib.data import samples
 from derainlib.errors import DerainError, ImageError, WeightsError
 from derainlib.inference import clean, derain, derain_folder, plan
 from derainlib.layers import Layers
+from tests import icc
 
 
 class Toy(nn.Module):
@@ -534,6 +535,26 @@ class TestFolder:
         report = derain_folder(source, tmp_path / "dry", Toy())
         assert len(report.failed) == 8
         assert self.files(tmp_path / "dry") == []
+
+    def test_profiles_exif_and_alpha_go_along_and_the_report_says_what_did_not(self, source, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112], exif[306] = 6, "2024:05:17 08:30:00"
+        image = Image.new("RGBA", (20, 30), (120, 130, 140, 100))
+        for name in ("a.png", "day2/f.bmp", "day2/g.webp"):
+            values = {} if name.endswith("bmp") else {"exif": exif, "icc_profile": icc.P3}
+            (image.convert("RGB") if name.endswith("bmp") else image).save(source / name, **values)
+        Image.new("RGB", (20, 30)).save(source / "b.jpg", icc_profile=b"no profile at all")
+        report = derain_folder(source, tmp_path / "dry", Toy(), keep_profile=True)
+        assert [line.split(": ", 1)[0] for line in report.lost] == [str(tmp_path / "dry/b.jpg")]
+        assert "damaged" in str(report).splitlines()[-1]
+        for name in ("a.png", "day2/g.webp"):
+            found = Image.open(tmp_path / "dry" / name)
+            assert (found.mode, found.size, found.info["icc_profile"]) == ("RGBA", (30, 20), icc.P3)
+            assert found.getextrema()[3] == (100, 100)
+            assert found.getexif()[306] == exif[306]
+            assert found.getexif().get(0x0112, 1) == 1
+        derain_folder(source, tmp_path / "plain", Toy(), pattern="a.png")
+        assert Image.open(tmp_path / "plain/a.png").info["icc_profile"] == image_profiles.srgb()
 
     def test_a_wrong_setting_stops_at_once(self, source, tmp_path):
         with pytest.raises(DerainError, match="dtype"):
