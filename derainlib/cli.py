@@ -1,7 +1,7 @@
 """`derain …`: each command reads its words and calls the library.
 
-Ends with status 0, with 1 if some of a folder's images or of a study's trainings failed, with 2 and one line on stderr
-if nothing could be done. An existing file is replaced only with --overwrite.
+Ends with status 0, with 1 if some of a folder's images or of a study's trainings failed or a check found faults, with 2
+and one line on stderr if nothing could be done. An existing file is replaced only with --overwrite.
 """
 
 import argparse
@@ -182,6 +182,28 @@ def _scenes(args: argparse.Namespace) -> int:
     return 0
 
 
+# --- check --------------------------------------------------------------------------------------------------
+
+
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="the folder of pairs, photographs or labelled streets")
+    parser.add_argument("--recipe", default="brn", help="whose patches must fit into the images (%(default)s)")
+    _option(parser, JOB, "scale")
+    parser.add_argument(
+        "--sets-dir", type=Path, help="the folder that holds bsds500/, rain100l/ … and splits/: what is kept for tests",
+    )  # fmt: skip
+
+
+def _check(args: argparse.Namespace) -> int:
+    from derainlib import recipes
+    from derainlib.data import check
+
+    patch = recipes.get(args.recipe, args.scale).patch
+    checked = check.check(args.folder, patch=patch, kept=args.sets_dir, progress=sys.stderr.isatty())
+    print(checked)
+    return 1 if checked.findings else 0
+
+
 # --- models, convert ----------------------------------------------------------------------------------------
 
 
@@ -332,6 +354,7 @@ COMMANDS = {
     "image": Command("take the rain off one photograph", _image_arguments, _image),
     "folder": Command("take the rain off every photograph below a folder", _folder_arguments, _folder),
     "scenes": Command("write labelled street scenes in the rain, or derained", _scenes_arguments, _scenes),
+    "check": Command("look for faults in a folder, before any training", _check_arguments, _check),
     "models": Command("list the networks", lambda parser: None, _models),
     "score": Command("score networks on sets of pairs, beside the rainy input", _score_arguments, _score),
     "train": Command("train a recipe, or go on with a run", _train_arguments, _train),

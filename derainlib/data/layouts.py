@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from derainlib import images
+from derainlib import image_formats, images
 from derainlib.errors import DataError
 
 SUFFIXES = images.READABLE  # of the files that count as images
@@ -70,7 +70,7 @@ def _find_folders(place: Place) -> Found:
 
 
 def _find_rain100(place: Place) -> Found:
-    if _single_folder(place):
+    if single_folder(place):
         files = [path for path in _direct_images(place) if not path.name.lower().startswith(EXTRAS)]
         rainy = [(path, place) for path in files if not path.name.lower().startswith("norain")]
         clean = [(path, place) for path in files if path.name.lower().startswith("norain")]
@@ -80,7 +80,7 @@ def _find_rain100(place: Place) -> Found:
 
 
 def _find_rain1400(place: Place) -> Found:
-    if _single_folder(place):
+    if single_folder(place):
         files = _direct_images(place)
         rainy = [(path, place) for path in files if _before_underscore(path.stem)]
         clean = [(path, place) for path in files if not _before_underscore(path.stem)]
@@ -161,7 +161,7 @@ def recognise(place: Place) -> tuple[str, str]:
     listing = _list_file(place)
     if listing is not None and isinstance(place, Path) and None in _named_folders(place):
         return "spa", f"{listing.name} names two images a line"
-    if _single_folder(place):
+    if single_folder(place):
         return _recognise_one_folder(place)
     layout, reason = _recognise_two_folders(*_two_folders(place))
     if listing is not None:
@@ -204,12 +204,12 @@ def _recognise_one_folder(place: Path) -> tuple[str, str]:
     known = set(stems)
     if sum(base in known for base in bases) >= len(files) / 2:
         return "rain1400", "half of the images or more are called N_k and belong to an N"
-    return _recognise_halves(place, files)
+    return recognise_halves(place, files)
 
 
-def _recognise_halves(place: Path, files: list[Path]) -> tuple[str, str]:
+def recognise_halves(place: Path, files: list[Path]) -> tuple[str, str]:
     """`rain800` or `did-mdn`: rain adds gradients, so the half with more of them is the rainy one."""
-    sampled = [files[i] for i in np.linspace(0, len(files) - 1, min(SAMPLE, len(files))).astype(int)]
+    sampled = sample(files)
     alike, right_rainy = [], []
     for path in sampled:
         width = header_size(path)[1]
@@ -237,6 +237,11 @@ def _recognise_halves(place: Path, files: list[Path]) -> tuple[str, str]:
     layout, side = ("rain800", "right") if share >= 0.75 else ("did-mdn", "left")
     count = max(sum(right_rainy), len(sampled) - sum(right_rainy))
     return layout, f"two like halves a file, the {side} one has the stronger gradients in {count} of {len(sampled)}"
+
+
+def sample(files: Sequence[Path]) -> list[Path]:
+    """At most `SAMPLE` of the files, evenly apart."""
+    return [files[i] for i in np.linspace(0, len(files) - 1, min(SAMPLE, len(files))).astype(int)]
 
 
 def _gradient(grey: Tensor) -> Tensor:
@@ -278,7 +283,7 @@ def _named_folders(place: Path) -> tuple[Path | None, Path | None]:
     return only(RAINY_FOLDERS), only(CLEAN_FOLDERS)
 
 
-def _single_folder(place: Place) -> bool:
+def single_folder(place: Place) -> bool:
     """Whether rainy and clean images share one folder, rather than having one each."""
     if isinstance(place, tuple):
         return False
@@ -338,22 +343,27 @@ def stem_in(path: Path, root: Path) -> str:
 
 def numbered(name: str) -> list:
     """Sorts 2 before 10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def header_size(path: Path) -> tuple[int, int]:
-    """(H, W) as the photograph is seen, without decoding it.
+    """(H, W) as the photograph is seen, without decoding it; errors are those of `header`."""
+    return header(path)[0]
+
+
+def header(path: Path) -> tuple[tuple[int, int], str]:
+    """(H, W) as the photograph is seen, and Pillow's name for its mode, without decoding it.
 
     Raises:
         DataError: the file is not an image.
     """
     try:
-        with Image.open(path) as file:
-            width, height = file.size
+        with image_formats.quiet(), Image.open(path) as file:
+            (width, height), mode = file.size, file.mode
             turned = "exif" in file.info and file.getexif().get(ORIENTATION, 1) >= 5
     except Exception as error:  # Pillow raises many kinds: OSError, SyntaxError, DecompressionBombError …
         raise DataError(f"{path} is not a readable image ({type(error).__name__})") from error
-    return (width, height) if turned else (height, width)
+    return (width, height) if turned else (height, width), mode
 
 
 # --- one sentence for what is wrong ------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def read(
         refuse(lonely, place, "no partner for", "add the missing files, or list the pairs you want in `split`")
     else:
         sources = _choose(sources, chosen, place, name=lambda source: source.name)
-    _refuse_repeats(sources, place)
+    refuse_repeats(sources, place)
     if check:
         refuse(
             _misfits(sources), place, "pairs that cannot be used", "replace the files or leave them out with `split`"
@@ -211,7 +211,7 @@ def _choose(items: list, chosen: set[str], place: Place, name: Callable) -> list
 
 def _decode(source: Source) -> tuple[Tensor, Tensor]:
     """Both photographs, float32 (3, H, W)."""
-    if problem := _misfit(source):
+    if problem := misfit(source):
         raise DataError(f"{source.rainy}: {problem}; replace the file or leave it out with `split`")
     rainy = images.read(source.rainy)
     if source.rainy_half is None:
@@ -220,7 +220,7 @@ def _decode(source: Source) -> tuple[Tensor, Tensor]:
     return (left, right) if source.rainy_half == "left" else (right, left)
 
 
-def _misfit(source: Source) -> str | None:
+def misfit(source: Source) -> str | None:
     """What keeps the two photographs from being a pair, judged from their headers."""
     try:
         height, width = header_size(source.rainy)
@@ -236,9 +236,9 @@ def _misfit(source: Source) -> str | None:
 
 
 def _misfits(sources: list[Source]) -> list[str]:
-    return [problem for source in sources if (problem := _misfit(source))]
+    return [problem for source in sources if (problem := misfit(source))]
 
 
-def _refuse_repeats(sources: list[Source], place: Place) -> None:
+def refuse_repeats(sources: list[Source], place: Place) -> None:
     repeated = [name for name, count in Counter(source.name for source in sources).items() if count > 1]
     refuse(repeated, place, "several files of one name", "keep one ending a name")
