@@ -71,6 +71,8 @@ class Extras(NamedTuple):
     """Date, place, camera, words; neither the orientation, which is applied, nor what the result makes untrue."""
     profile: bytes = b""
     """The ICC profile that the file's numbers had; the tensor's are sRGB."""
+    bits: int = 8
+    """What a colour is stored with: 8, or 16 where it is more."""
     notes: tuple[str, ...] = ()
     """What could not be taken from the file."""
 
@@ -85,11 +87,8 @@ def decode(file: BinaryIO, limit: int) -> tuple[Tensor, Extras]:
         image = _open(file, limit)
     except UnidentifiedImageError:
         return _decode_other(file, limit)
-    if image.format == "TIFF":
-        if 50706 in image.tag_v2 or image.tag_v2.get(254, 0) == 1:  # a DNG; first of all a thumbnail
-            raise ImageError(RAW_FILE)
-        if image.tag_v2.get(284) == 2 and max(image.tag_v2.get(258, (1,))) > 8:
-            return _decode_tiff(file, limit)  # 16-bit colour stored plane by plane, which Pillow takes for 8-bit
+    if image.format == "TIFF" and image.tag_v2.get(284) == 2 and max(image.tag_v2.get(258, (1,))) > 8:
+        return _decode_tiff(file, limit)  # 16-bit colour stored plane by plane, which Pillow takes for 8-bit
     if image.format == "PNG":  # Pillow decodes past a wrong checksum of the pixels
         image.verify()
         image = _open(file, limit)
@@ -109,7 +108,46 @@ def _open(file: BinaryIO, limit: int) -> Image.Image:
     except Image.DecompressionBombError:
         raise ImageError(_too_large("a header that promises hundreds of megapixels", limit)) from None
     check_size(*image.size, limit)
+    if image.format == "TIFF" and (50706 in image.tag_v2 or image.tag_v2.get(254, 0) == 1):
+        raise ImageError(RAW_FILE)  # a DNG, which is first of all a thumbnail
     return image
+
+
+class Header(NamedTuple):
+    """What an image file says before its pixels are decoded."""
+
+    size: tuple[int, int]
+    """(H, W) in pixels, the right way up."""
+    mode: str
+    """Pillow's name for how colours are stored; "RGB" for those that only other readers know."""
+    frames: int
+    """Pictures in the file: those of an animation, or pages."""
+
+
+def header(file: BinaryIO, limit: int) -> Header:
+    """The header of an open file; raises what `decode` raises."""
+    try:
+        image = _open(file, limit)
+    except UnidentifiedImageError:
+        return _other_header(file, limit)
+    turned = (image.format == "TIFF" or "exif" in image.info) and _orientation(image) >= 5
+    return Header(image.size if turned else image.size[::-1], image.mode, frames(image))
+
+
+def frames(image: Image.Image) -> int:
+    """Pictures in an open file; the second one of a stereo photograph or a preview (MPO) is none of its frames."""
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+
+
+def _other_header(file: BinaryIO, limit: int) -> Header:
+    """As `_decode_other`."""
+    if _kind_of_other(file) == "HEIC":
+        photo = _heic(file, limit)
+        return Header(photo.size[::-1], photo.mode, 1)
+    with _tiff_of_others(file, limit) as tiff:
+        page = tiff.pages.first
+        size = page.imagelength, page.imagewidth
+        return Header(size[::-1] if page.tags.valueof("Orientation", 1) >= 5 else size, "RGB", len(tiff.pages))
 
 
 def check_size(width: int, height: int, limit: int) -> None:
@@ -206,12 +244,13 @@ def _assembled(
     if colour.dtype.kind == "f":
         check_range(float(colour.min()), float(colour.max()))
     try:
+        bits = 8 if colour.dtype == np.uint8 else 16
         colour = _in_srgb(colour, inks, profile) if profile else colour
     except ImageError as error:
         profile, notes = b"", [*notes, f"{error}: its numbers are taken for sRGB"]
     turn = _TURNS.get(orientation, lambda x: x)
     alpha = None if alpha is None else torch.from_numpy(_unit(turn(alpha)))[None]
-    return planes(turn(colour)), Extras(alpha, exif, profile, tuple(notes))
+    return planes(turn(colour)), Extras(alpha, exif, profile, bits, tuple(notes))
 
 
 def _in_srgb(colour: np.ndarray, inks: np.ndarray | None, profile: bytes) -> np.ndarray:
@@ -255,39 +294,43 @@ def _kept(exif: Image.Exif) -> bytes:
 
 def _decode_other(file: BinaryIO, limit: int) -> tuple[Tensor, Extras]:
     """What Pillow does not know: TIFF files of floats, and HEIC."""
+    if _kind_of_other(file) == "TIFF":
+        return _decode_tiff(file, limit)
+    image = _heic(file, limit).to_pillow()  # turned already, and its EXIF says so
+    return finished(image, *parts(image))
+
+
+def _kind_of_other(file: BinaryIO) -> str:
+    """TIFF or HEIC; anything else is refused."""
     file.seek(0)
     start = file.read(64)
+    file.seek(0)
     if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return _decode_tiff(file, limit)
+        return "TIFF"
     if start[4:8] == b"ftyp" and start[8:12] in _HEIC:
-        return _decode_heic(file, limit)
+        return "HEIC"
     raise ImageError(_what(start))
 
 
-def _decode_heic(file: BinaryIO, limit: int) -> tuple[Tensor, Extras]:
+def _heic(file: BinaryIO, limit: int):
+    """An opened HEIC photo of pillow-heif's."""
     try:
         import pillow_heif
     except ImportError:
         advice = "`pip install 'derainlib[heif]'` (pillow-heif) reads it, or save it as JPEG or PNG"
         raise ImageError(f"a HEIC photo; {advice}") from None
-    file.seek(0)
     try:
         photo = pillow_heif.open_heif(file)
     except Exception:
         raise ImageError("a damaged HEIC photo") from None
     check_size(*photo.size, limit)
-    image = photo.to_pillow()  # turned already, and its EXIF says so
-    return finished(image, *parts(image))
+    return photo
 
 
 def _decode_tiff(file: BinaryIO, limit: int) -> tuple[Tensor, Extras]:
     """The TIFF files that Pillow cannot read: colour in floats, or in 16 bits and stored plane by plane."""
-    import tifffile
-
-    file.seek(0)
-    with tifffile.TiffFile(file) as tiff:
+    with _tiff_of_others(file, limit) as tiff:
         page = tiff.pages.first
-        check_size(page.imagewidth, page.imagelength, limit)
         if page.imagedepth > 1 or page.samplesperpixel not in (1, 3, 4):
             raise ImageError(f"a TIFF file of shape {page.shape}; wanted are grey, RGB or RGBA")
         values = np.atleast_3d(page.asarray())
@@ -298,6 +341,16 @@ def _decode_tiff(file: BinaryIO, limit: int) -> tuple[Tensor, Extras]:
     alpha = values[..., 3] if page.samplesperpixel == 4 else None
     notes = ["EXIF is not read from TIFF files of this kind"] if exif else []
     return _assembled(values[..., :3], alpha, None, orientation, profile, b"", notes)
+
+
+def _tiff_of_others(file: BinaryIO, limit: int):
+    """A TIFF file opened by tifffile."""
+    import tifffile
+
+    file.seek(0)
+    tiff = tifffile.TiffFile(file)
+    check_size(tiff.pages.first.imagewidth, tiff.pages.first.imagelength, limit)
+    return tiff
 
 
 def planes(colour: np.ndarray) -> Tensor:

@@ -24,18 +24,20 @@ import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from derainlib import files, image_profiles
+from derainlib import files, image_formats, image_profiles
 from derainlib.errors import ImageError
 from derainlib.image_formats import (
     RAW,
     RAW_FILE,
     Extras,
+    Header,
     check_range,
     check_size,
     damaged,
@@ -49,6 +51,8 @@ from derainlib.image_formats import (
     steps,
 )
 
+Found = TypeVar("Found")
+
 MAX_PIXELS = 160_000_000
 """Larger images are refused before they are decoded; the largest single-shot cameras give 151 megapixels."""
 
@@ -56,15 +60,23 @@ MIN_SIDE = 16
 """The networks want at least this many pixels each way."""
 
 READABLE = (
-    ".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pfm", ".pgm", ".png", ".ppm", ".tif",
-    ".tiff", ".webp",
+    ".apng", ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm",
+    ".pfm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
 """Endings by which a folder's images are found; `read` itself looks at the content only."""
+
+UNREAD = (
+    *RAW, ".avi", ".eps", ".exr", ".hdr", ".ico", ".jxl", ".m4v", ".mkv", ".mov", ".mp4", ".pdf", ".psd", ".svg",
+    ".tga", ".webm",
+)  # fmt: skip
+"""Endings of pictures and videos that are not read: where a folder holds some, that is said."""
 
 WRITABLE = {
     ".png": ("PNG", {}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".jfif": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".jpe": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".webp": ("WEBP", {"quality": 95}),
     ".tif": ("TIFF", {}),
     ".tiff": ("TIFF", {}),
@@ -98,10 +110,24 @@ def photograph(path: str | os.PathLike) -> tuple[Tensor, Extras]:
     return _large_enough(image[None], path), extras
 
 
+def header(path: str | os.PathLike) -> Header:
+    """What an image file says of itself, its pixels not decoded.
+
+    Raises:
+        ImageError: as `read`, as far as the header tells.
+    """
+    return _opened(path, image_formats.header)
+
+
 def _read(path: str | os.PathLike) -> tuple[Tensor, Extras]:
+    return _opened(path, decode)
+
+
+def _opened(path: str | os.PathLike, look: Callable[[BinaryIO, int], Found]) -> Found:
+    """What `look` makes of a file."""
     try:
         with open(_regular(path), "rb") as file, quiet():
-            return decode(file, MAX_PIXELS)
+            return look(file, MAX_PIXELS)
     except ImageError as error:
         reason = str(error)
     except OSError as error:
@@ -191,6 +217,9 @@ def _packed(
     exif, profile = extras.exif, extras.profile
     if exif and (form == "BMP" or (form == "JPEG" and len(exif) > _JPEG_EXIF)):
         exif, lost = b"", [*lost, f"{what} cannot hold this EXIF (date, place, camera): left out"]
+    if bits < extras.bits:
+        how = "bits=16 (--bits 16) keeps them" if form in _DEEP else f"{' and '.join(_DEEP)} hold them"
+        lost.append(f"the source has 16 bits a colour: {how}")
     values = steps(image, np.dtype(f"uint{bits}"))
     if profile:
         profile, unkept = _embedded(profile, form, keep_profile)
@@ -200,6 +229,9 @@ def _packed(
         values = np.concatenate([values, steps(alpha, values.dtype)], -1)
     return values, {"exif": exif, "profile": profile}, lost
 
+
+_DEEP = ("PNG", "TIFF")
+"""Formats that hold 16 bits a colour."""
 
 _ALPHA = ("PNG", "WEBP", "TIFF")
 """Formats that hold alpha."""
@@ -227,12 +259,14 @@ def check_target(path: str | os.PathLike, bits: int = 8) -> Path:
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    if os.path.isdir(path):
+        raise ImageError(f"{_name(path)}: a folder; name the file in it that is to be written")
     if suffix not in WRITABLE:
         raise ImageError(f"{_name(path)}: the ending must be one of {', '.join(WRITABLE)}, not {suffix!r}")
     if bits not in (8, 16):
         raise ImageError(f"{_name(path)}: images are written with 8 or 16 bits, not {bits}")
-    if bits == 16 and WRITABLE[suffix][0] not in ("PNG", "TIFF"):
-        raise ImageError(f"{_name(path)}: only PNG and TIFF are written with 16 bits")
+    if bits == 16 and not holds_16(path):
+        raise ImageError(f"{_name(path)}: only {' and '.join(_DEEP)} are written with 16 bits")
     if not path.parent.is_dir():
         raise ImageError(f"{_name(path)}: there is no folder {_name(path.parent)}")
     try:
@@ -242,6 +276,11 @@ def check_target(path: str | os.PathLike, bits: int = 8) -> Path:
     if taken:
         raise ImageError(f"{_name(path)}: there is something that is not a file")
     return path
+
+
+def holds_16(path: Path) -> bool:
+    """Whether a file of this ending is written with 16 bits a colour where that is asked for."""
+    return WRITABLE[path.suffix.lower()][0] in _DEEP
 
 
 def _single(image: Tensor) -> Tensor:

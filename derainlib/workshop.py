@@ -150,7 +150,7 @@ def _one(trial: Trial, sets: Sequence[str], sets_dir: str, owner: Owner) -> tupl
     try:
         owner.require()
         trial.folder.mkdir(parents=True, exist_ok=True)
-        with one_thread(), alone(trial.folder):
+        with one_thread(), files.locked(trial.folder / "lock", wait=True):  # perhaps another study works in it
             if not trial.is_trained:
                 train(trial.recipe, trial.gather(), trial.folder, observers=[owner.require])
             _score(trial, sets, sets_dir)
@@ -169,19 +169,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Waits while another process, perhaps of another study, works in the folder."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        yield
-        return
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _score(trial: Trial, sets: Sequence[str], sets_dir: str):

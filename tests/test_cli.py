@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -52,6 +53,14 @@ class TestImage:
         assert capsys.readouterr() == ("", "")
         expected = clean(weights.load("tiny.safetensors"), images.read("rainy.png")[None])[0]
         assert (images.read("dry.png") - expected).abs().max() <= 0.5 / 255 + 1e-6
+
+    def test_into_a_folder(self, here, capsys):
+        (here / "dry").mkdir()
+        assert "dry: a folder; name the file in it" in fails(capsys, "image", "rainy.png", "dry", *TINY)
+
+    def test_a_segmenter(self, capsys):
+        assert "takes no rain off" in fails(capsys, "image", "rainy.png", "dry.png", "--model", "espnet")
+        assert "takes no rain off" in fails(capsys, "score", "espnet", "--sets", "skimage-light", "--limit", "1")
 
     def test_sixteen_bits_and_tiles(self):
         assert cli.main(["image", "rainy.png", "dry.png", *TINY, "--bits", "16", "--tile", "35"]) == 0
@@ -141,6 +150,22 @@ class TestFolder:
         assert "strength" in fails(capsys, "folder", ".", "dry", *TINY, "--strength", "-1")
         assert "no folder" in fails(capsys, "folder", "missing", "dry", *TINY)
 
+    def test_sixteen_bits(self, here):
+        (here / "rain").mkdir()
+        Image.fromarray(np.random.default_rng(0).integers(0, 2**16, (20, 30), dtype=np.uint16)).save("rain/deep.png")
+        assert cli.main(["folder", "rain", "same", *TINY, "--strength", "0", "--bits", "16"]) == 0
+        assert torch.equal(images.read("same/deep.png"), images.read("rain/deep.png"))
+
+    def test_what_is_left_out_is_counted(self, here, capsys):
+        (here / "rain").mkdir()
+        os.rename("rainy.png", "rain/rainy.png")
+        (here / "rain/photo.nef").write_bytes(b"rain")
+        assert cli.main(["folder", "rain", "dry", *TINY]) == 0
+        assert capsys.readouterr().out == "1 written, 0 already there, 0 failed\n1 file left out: 1 .nef\n"
+
+    def test_an_absolute_pattern(self, here, capsys):
+        assert "is no name in a folder" in fails(capsys, "folder", ".", "dry", *TINY, "--pattern", f"{here}/*.png")
+
 
 class TestModels:
     def test_lists_every_network(self, capsys):
@@ -182,6 +207,14 @@ class TestConvert:
         assert "authors.pth" in weights.card("ours.safetensors")["source"]
         assert "--overwrite" in fails(capsys, *words)
         assert cli.main([*words, "--overwrite"]) == 0
+
+    def test_a_neighbour_of_another_kind_is_never_replaced(self, checkpoint, here, capsys):
+        words = ["convert", "authors.pth", "ours.safetensors", "--model", "srn"]
+        for mine in ('{"mine": 1}', "[]", "no JSON"):
+            (here / "ours.json").write_text(mine)
+            assert "ours.json is there already" in fails(capsys, *words)
+            assert "no card of weights; name another output" in fails(capsys, *words, "--overwrite")
+            assert (here / "ours.json").read_text() == mine
 
     def test_refuses(self, checkpoint, capsys):
         assert "no weights file" in fails(capsys, "convert", "missing.pth", "ours.safetensors")
@@ -255,6 +288,56 @@ class TestCommandLine:
         run = subprocess.run([*start, "image", "missing.png", "x.png", *TINY], capture_output=True, text=True)
         assert (run.returncode, run.stdout) == (2, "")
         assert run.stderr == "derain: missing.png: No such file or directory\n"
+
+    @pytest.mark.parametrize(
+        ("error", "line"),
+        [
+            (PermissionError(13, "Permission denied", "closed"), "closed: Permission denied"),
+            (OSError(18, "Invalid cross-device link", "a", None, "b"), "a: b: Invalid cross-device link"),
+            (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "not enough memory"),
+            (MemoryError(), "not enough memory"),
+            (OverflowError("too\nlarge"), "unexpected OverflowError: too large; DERAIN_TRACEBACK=1"),
+            (derainlib.errors.DerainError("a\nb\x1b[31m.png: no"), r"a\nb\x1b[31m.png: no"),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_whatever_happens_is_one_line(self, capsys, monkeypatch, error, line):
+        def fail(*_):
+            raise error
+
+        monkeypatch.setattr(models, "list_models", fail)
+        assert line in fails(capsys, "models")
+        monkeypatch.setenv("DERAIN_TRACEBACK", "1")
+        with pytest.raises(type(error)):
+            cli.main(["models"])
+
+    def test_a_warning_is_one_line(self, capsys, monkeypatch):
+        monkeypatch.setattr(models, "list_models", lambda: warnings.warn("look\nhere", stacklevel=1) or ["srn"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            assert cli.main(["models"]) == 0
+        assert capsys.readouterr().err == r"derain: look\nhere" + "\n"
+
+    @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+    def test_a_console_of_another_encoding(self, here, encoding):
+        """As on Windows, and under the C locale."""
+        (here / "\u96e8").mkdir()
+        Image.new("RGB", (8, 8)).save("\u96e8/\u96e8.png")
+        words = [sys.executable, "-m", "derainlib", "folder", "\u96e8", "dry", *TINY]
+        run = subprocess.run(words, capture_output=True, env=os.environ | {"PYTHONIOENCODING": encoding})
+        assert (run.returncode, run.stderr) == (1, b"")
+        assert b"\\u96e8.png: 8 x 8 pixels" in run.stdout
+
+    @pytest.mark.parametrize("words", ["models", "--help", "train --help"])
+    def test_a_reader_that_stops_reading(self, words):
+        reading, writing = os.pipe()
+        os.close(reading)
+        run = subprocess.run(
+            [sys.executable, "-m", "derainlib", *words.split()], stdout=writing, stderr=subprocess.PIPE
+        )
+        os.close(writing)
+        assert run.returncode in (0, 141)
+        assert run.stderr == b""
 
 
 class TestPublicFace:

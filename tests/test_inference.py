@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from derainlib import image_profiles, inference, metrics, models
+from derainlib import image_profiles, images, inference, metrics, models
 from derainlib.data import samples
 from derainlib.errors import DerainError, ImageError, WeightsError
 from derainlib.inference import clean, derain, derain_folder, plan
@@ -281,8 +281,39 @@ class TestClean:
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
     def test_without_a_gpu(self):
-        with pytest.raises(DerainError, match="no CUDA"):
+        with pytest.raises(DerainError, match=r"'cuda' cannot be used here .*; take 'cpu'"):
             clean(Toy(), photo(64, 64), device="cuda")
+
+    @pytest.mark.parametrize("device", ["mps", "xpu", "hpu", "vulkan", "meta", "cpu:7x"])
+    def test_a_device_that_is_not_there_is_one_line(self, device):
+        if torch.accelerator.is_available() and torch.accelerator.current_accelerator().type == device:
+            pytest.skip("it is there")
+        with pytest.raises(DerainError, match="take 'cpu'") as caught:
+            clean(Toy(), photo(64, 64), device=device)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 200
+
+    def test_whatever_accelerator_there_is_computes(self, monkeypatch):
+        """As in training: Apple's and Intel's too."""
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
+        assert inference._device(Toy(), None) == torch.device("mps")
+        assert inference._device(Toy(), "cpu") == torch.device("cpu")
+
+    @pytest.mark.parametrize("name", sorted(models.SEGMENTERS))
+    def test_a_segmenter_takes_no_rain_off(self, name):
+        """Its background is the photograph itself: a result that looks as if there had been no rain."""
+        for model in (models.create(name), name):
+            with pytest.raises(DerainError, match=r"takes no rain off; .*brn.* do"):
+                derain(np.zeros((32, 32, 3), np.uint8), model)
+
+    @pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile, torch.optim.swa_utils.AveragedModel])
+    def test_what_is_wrapped_around_a_network_is_taken_off(self, wrap):
+        assert torch.equal(clean(wrap(Toy()), photo(64, 64)), clean(Toy(), photo(64, 64)))
+
+    def test_a_network_of_other_people(self):
+        with pytest.raises(DerainError, match=r"Conv2d does not say what it sees .* halo, global_statistics"):
+            clean(nn.Conv2d(3, 3, 3), photo(64, 64))
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
     def test_a_gpu_by_the_same_call(self):
@@ -505,7 +536,8 @@ class TestFolder:
         assert not (target / "day2").exists(), "an empty folder for nothing"
         lines = str(report).splitlines()
         assert lines[0] == "5 written, 0 already there, 3 failed"
-        assert len(lines) == 4
+        assert lines[1] == "1 file left out: 1 .txt"
+        assert len(lines) == 5
         assert np.array_equal(np.asarray(Image.open(target / "a.png")), np.asarray(derain(source / "a.png", Toy())))
 
     def test_what_is_there_is_skipped_unless_told(self, source, tmp_path):
@@ -529,6 +561,85 @@ class TestFolder:
         report = derain_folder(source, tmp_path / "dry", Toy(), pattern="day1/*.PNG")
         assert report.written == [tmp_path / "dry/day1/c.PNG"]
         assert report.failed == {}
+
+    def test_what_no_ending_calls_an_image_is_counted(self, source, tmp_path):
+        for name in ("photo.NEF", "photo.jxl", "day1/film.mp4", "day1/photo.nef", ".hidden/photo.jxl", "README"):
+            (source / name).parent.mkdir(exist_ok=True)
+            (source / name).write_bytes(b"rain")
+        for name in ("f.jfif", "g.jpe", "h.mpo"):
+            Image.new("RGB", (20, 30)).save(source / name, "MPO" if name == "h.mpo" else "JPEG")
+        report = derain_folder(source, tmp_path / "dry", Toy())
+        assert {"f.jfif", "g.jpe", "h.mpo.png"} < set(self.files(tmp_path / "dry"))
+        assert report.left_out == {".nef": 2, ".jxl": 1, ".mp4": 1, ".txt": 1, "without ending": 1}
+        assert "6 files left out: 1 .jxl, 1 .mp4, 2 .nef, 1 .txt, 1 without ending" in str(report)
+        (tmp_path / "raw").mkdir()
+        (source / "photo.NEF").rename(tmp_path / "raw/photo.nef")
+        with pytest.raises(DerainError, match=r"no images .*; 1 file left out: 1 \.nef"):
+            derain_folder(tmp_path / "raw", tmp_path / "none", Toy())
+
+    def test_a_folder_that_cannot_be_opened_is_a_failure(self, source, tmp_path, monkeypatch):
+        def refuse(path, scandir=os.scandir):
+            if str(path).endswith("day1"):
+                raise PermissionError(13, "Permission denied", str(path))  # root, as whom tests run, may open any
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        report = derain_folder(source, tmp_path / "dry", Toy())
+        assert len(report.written) == 3
+        assert "Permission denied" in report.failed[source / "day1"]
+
+    def test_what_is_called_like_an_image_and_is_no_file_is_a_failure(self, source, tmp_path):
+        (source / "nowhere.png").symlink_to(tmp_path / "nothing")
+        (source / "round.png").symlink_to(source / "round.png")
+        os.mkfifo(source / "pipe.png")
+        report = derain_folder(source, tmp_path / "dry", Toy())
+        reasons = {path.name: reason for path, reason in report.failed.items()}
+        assert "No such file" in reasons["nowhere.png"]
+        assert "not a regular file" in reasons["pipe.png"]
+        assert "symbolic links" in reasons["round.png"]
+
+    def test_two_images_of_one_result_are_refused_before_any_work(self, source, tmp_path):
+        Image.new("RGB", (20, 30)).save(source / "day1/deep/d.gif.png")
+        with pytest.raises(DerainError, match=r"d\.gif and .*d\.gif\.png would both become .*; rename one"):
+            derain_folder(source, tmp_path / "dry", Toy())
+        assert not (tmp_path / "dry").exists()
+
+    @pytest.mark.parametrize(("first", "second"), [("photo.png", "Photo.png"), ("caf\u00e9.png", "cafe\u0301.png")])
+    def test_names_that_a_drive_takes_for_one(self, first, second, tmp_path, monkeypatch):
+        """Windows and macOS write both into one file: the second is a failure, not one that was there already."""
+        source, target = tmp_path / "rainy", tmp_path / "dry"
+        source.mkdir()
+        for name in (first, second):
+            Image.new("RGB", (20, 30)).save(source / name)
+
+        def like_windows(path, *more, exists=Path.exists):
+            return exists(target / first) or exists(target / second) if path.parent == target else exists(path, *more)
+
+        monkeypatch.setattr(Path, "exists", like_windows)
+        monkeypatch.setattr(Path, "samefile", lambda path, other: True)
+        report = derain_folder(source, target, Toy())
+        assert (len(report.written), len(report.skipped), len(report.failed)) == (1, 0, 1)
+        assert "rename one" in str(report)
+
+    def test_sixteen_bits_are_kept_or_their_loss_is_said(self, source, tmp_path):
+        deep = np.random.default_rng(0).integers(0, 2**16, (20, 30), dtype=np.uint16)
+        for name in ("deep.png", "deep.tif"):
+            Image.fromarray(deep).save(source / name)
+        report = derain_folder(source, tmp_path / "dry", Toy())
+        assert [line.split(": ", 1)[1] for line in report.lost] == [
+            "the source has 16 bits a colour: bits=16 (--bits 16) keeps them"
+        ] * 2
+        report = derain_folder(source, tmp_path / "deep", Toy(), bits=16)
+        assert report.lost == []
+        for name in ("deep.png", "deep.tif"):
+            expected = Toy()(images.read(source / name)[None]).background.clamp(0, 1)
+            assert (images.read(tmp_path / "deep" / name)[None] - expected).abs().max() < 1e-5
+        assert Image.open(tmp_path / "deep/b.jpg").size == (20, 30)
+
+    @pytest.mark.parametrize("pattern", ["/rainy/*.png", "", "."])
+    def test_a_pattern_that_is_none(self, source, tmp_path, pattern):
+        with pytest.raises(DerainError, match=r"pattern|no images"):
+            derain_folder(source, tmp_path / "dry", Toy(), pattern=pattern or "..//")
 
     def test_a_full_disk_is_reported_for_each(self, source, tmp_path, monkeypatch):
         monkeypatch.setattr(os, "replace", lambda *names: (_ for _ in ()).throw(OSError(28, "No space left on device")))

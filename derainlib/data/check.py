@@ -22,14 +22,17 @@ from derainlib import images
 from derainlib.data import audit, holdout, layouts, pairs, scenes
 from derainlib.data.layouts import Source
 from derainlib.data.scenes import Scene
-from derainlib.errors import DataError, DerainError
+from derainlib.errors import DataError, DerainError, printable
+from derainlib.files import below
 
 KINDS = {
     "folder": "the folder, a folder in it or its list does not fit",
+    "left out": "pictures of kinds that are not read",
     "damaged": "a file that cannot be read",
     "alone": "a file without its partner",
     "sizes": "partners of different sizes",
     "labels": "labels that cannot be read, or of unknown values",
+    "frames": "a file of several pictures, of which the first is taken",
     "mode": "a file that is not RGB: it is read as RGB, which may not be what was meant",
     "small": "an image smaller than the patch that training cuts",
     "double": "files with the same pixels",
@@ -50,7 +53,7 @@ class Finding(NamedTuple):
     what: str
 
     def __str__(self) -> str:
-        return _printable(f"{self.kind}: {self.what}")
+        return printable(f"{self.kind}: {self.what}")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Checked:
         kinds = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind])
         faults = f"{len(self.findings)} found ({kinds})" if kinds else "nothing found"
         summary = f"{self.folder}: {self.content}, compared with {self.compared} kept for tests: {faults}"
-        return "\n".join([*map(str, self.findings), _printable(summary)])
+        return "\n".join([*map(str, self.findings), printable(summary)])
 
 
 @dataclass
@@ -92,6 +95,7 @@ class _Look(NamedTuple):
     size: tuple[int, int]
     """(H, W) in pixels, of a half where only that is clean."""
     mode: str
+    frames: int
     digest: bytes
     """Of all pixels: equal for the same picture, however it is stored."""
     small: Tensor | None
@@ -131,6 +135,7 @@ def check(
         *(Finding("damaged", error) for error in looked if isinstance(error, str)),
         *_partners(content, seen),
         *(Finding("mode", f"{path}: {look.mode}, not RGB") for path, look in seen.items() if look.mode != "RGB"),
+        *(Finding("frames", f"{path}: {look.frames} pictures") for path, look in seen.items() if look.frames > 1),
         *_too_small(content, seen, patch),
         *_doubles(seen),
         *_leaks({path: look for path, look in seen.items() if look.small is not None}, known),
@@ -144,18 +149,13 @@ def check(
 
 def _content(root: Path) -> _Content:
     """The folder as streets, as pairs or as photographs, with what keeps it from being just that."""
-    files, closed = _walk(root)
-    content = _streets(root) or _pairs(root, files)
-    content.findings += [Finding("folder", f"{error.filename}: {error.strerror}") for error in closed]
+    found, closed = below(root)
+    named = (path for path in found if path.suffix.lower() in layouts.SUFFIXES)
+    content = _streets(root) or _pairs(root, sorted(named, key=lambda path: layouts.numbered(str(path))))
+    others = Counter(path.suffix.lower() for path in found if path.suffix.lower() in images.UNREAD)
+    content.findings += [Finding("left out", f"{root}: {count} {ending}") for ending, count in sorted(others.items())]
+    content.findings += [Finding("folder", f"{path}: {reason}") for path, reason in closed.items()]
     return content
-
-
-def _walk(root: Path) -> tuple[list[Path], list[OSError]]:
-    """Everything below a folder that is called like an image, even a link to nowhere; and folders that are closed."""
-    closed: list[OSError] = []
-    found = [Path(folder) / name for folder, _, names in os.walk(root, onerror=closed.append) for name in names]
-    named = (path for path in found if path.suffix.lower() in layouts.SUFFIXES and not path.name.startswith("."))
-    return sorted(named, key=lambda path: layouts.numbered(str(path))), closed
 
 
 def _streets(root: Path) -> _Content | None:
@@ -230,30 +230,22 @@ def _described(content: _Content) -> str:
 
 def _look(path: Path, clean: dict[Path, str | None]) -> _Look | str:
     """An image, or why it cannot be read; large ones one at a time, which bounds the memory."""
-    size, mode = _header(path)
-    with LARGE_ONES if size[0] * size[1] > LARGE else nullcontext():
-        try:
-            image = images.read(path)
-        except DerainError as error:
-            return str(error)
-        return _reduced(image, mode, path in clean, clean.get(path))
+    try:
+        header = images.header(path)
+        with LARGE_ONES if header.size[0] * header.size[1] > LARGE else nullcontext():
+            return _reduced(images.read(path), header, path in clean, clean.get(path))
+    except DerainError as error:
+        return str(error)
 
 
-def _reduced(image: Tensor, mode: str, clean: bool, half: str | None) -> _Look:
+def _reduced(image: Tensor, header: images.Header, clean: bool, half: str | None) -> _Look:
     digest = hashlib.sha256(f"{tuple(image.shape)}".encode())
     digest.update(image.contiguous().numpy())
     if half:
         middle = image.shape[-1] // 2
         image = image[..., :middle] if half == "left" else image[..., middle:]
-    return _Look(tuple(image.shape[-2:]), mode, digest.digest(), audit.small_grey(image) if clean else None)
-
-
-def _header(path: Path) -> tuple[tuple[int, int], str]:
-    """(H, W) and mode; none in RGB where Pillow finds no image, which `images.read` may yet do, or say why not."""
-    try:
-        return layouts.header(path) if os.path.isfile(path) else ((0, 0), "RGB")  # a pipe would never open
-    except DataError:
-        return (0, 0), "RGB"
+    small = audit.small_grey(image) if clean else None
+    return _Look(tuple(image.shape[-2:]), header.mode, header.frames, digest.digest(), small)
 
 
 def _partners(content: _Content, seen: dict[Path, _Look]) -> Iterator[Finding]:
@@ -300,8 +292,3 @@ def _leaks(clean: dict[Path, _Look], known: list) -> Iterator[Finding]:
             yield Finding("leak", f"{path}: shows {match.first}, kept for tests ({match.turn})")
         elif path.stem in holdout.BSDS500 and sorted(look.size) == BSDS_SIZE:
             yield Finding("leak", f"{path}: has the name and size of {path.stem} of bsds500, kept for tests")
-
-
-def _printable(text: str) -> str:
-    """One line, whatever the names of files are made of."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

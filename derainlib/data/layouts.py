@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
-from derainlib import image_formats, images
-from derainlib.errors import DataError
+from derainlib import images
+from derainlib.errors import DataError, ImageError
+from derainlib.files import below
 
 SUFFIXES = images.READABLE  # of the files that count as images
 RAINY_FOLDERS = ("rain", "rainy", "input", "inputs", "rainy_image", "rainy_images", "lq")
@@ -22,7 +22,6 @@ CLEAN_FOLDERS = ("clean", "norain", "target", "targets", "gt", "ground_truth", "
 EXTRAS = ("rainstreak-", "rainregion-")  # RainTrainL/H ship these layers beside the pairs; they are neither half
 SAMPLE = 12  # how many files a rule about contents looks at
 ALIKE = 0.7  # correlation of two halves, averaged to 16 x 16, from which they show one scene
-ORIENTATION = 0x0112  # the EXIF tag that says how the photograph was held
 
 Place = Path | tuple[Path, Path]
 
@@ -317,10 +316,21 @@ def _beside(folder: Path, word: str) -> Path:
 
 
 def images_in(folder: Path) -> Iterable[Path]:
-    """The images in a folder and the folders in it, hidden files left out."""
+    """The images in a folder and the folders in it, hidden ones left out.
+
+    Raises:
+        DataError: no folder, or one in it that cannot be opened.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder of images; a list of pairs needs layout='spa'")
-    return (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
+    found, closed = below(folder)
+    refuse(
+        [f"{path} ({reason})" for path, reason in closed.items()],
+        folder,
+        "folders that cannot be opened",
+        "let them be read, or move them elsewhere",
+    )
+    return (path for path in found if path.suffix.lower() in SUFFIXES)
 
 
 def _direct_images(folder: Path) -> list[Path]:
@@ -347,23 +357,15 @@ def numbered(name: str) -> list:
 
 
 def header_size(path: Path) -> tuple[int, int]:
-    """(H, W) as the photograph is seen, without decoding it; errors are those of `header`."""
-    return header(path)[0]
-
-
-def header(path: Path) -> tuple[tuple[int, int], str]:
-    """(H, W) as the photograph is seen, and Pillow's name for its mode, without decoding it.
+    """(H, W) as the photograph is seen, without decoding it.
 
     Raises:
         DataError: the file is not an image.
     """
     try:
-        with image_formats.quiet(), Image.open(path) as file:
-            (width, height), mode = file.size, file.mode
-            turned = "exif" in file.info and file.getexif().get(ORIENTATION, 1) >= 5
-    except Exception as error:  # Pillow raises many kinds: OSError, SyntaxError, DecompressionBombError …
-        raise DataError(f"{path} is not a readable image ({type(error).__name__})") from error
-    return (width, height) if turned else (height, width), mode
+        return images.header(path).size
+    except ImageError as error:
+        raise DataError(str(error)) from None
 
 
 # --- one sentence for what is wrong ------------------------------------------------------------------------------

@@ -25,7 +25,6 @@ from derainlib.data.layouts import (  # noqa: F401 (all of these are names of th
     CLEAN_FOLDERS,
     EXTRAS,
     LAYOUTS,
-    ORIENTATION,
     RAINY_FOLDERS,
     SAMPLE,
     SUFFIXES,

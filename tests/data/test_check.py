@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from skimage import data
 
@@ -108,6 +109,33 @@ class TestPairs:
         for half in ("clean", "rain"):
             put(np.fliplr(data.chelsea())[::2, ::2] // (1 if half == "clean" else 2), paired / half / "cat.png")
         assert one(paired, "leak") == "clean/cat.png: shows chelsea of skimage, kept for tests (mirrored)"
+
+    def test_kinds_that_are_not_read(self, paired):
+        for name in ("rain/5.jxl", "rain/6.JXL", "clean/5.dng"):
+            (paired / name).write_bytes(b"rain")
+        assert [(kind, what.split(": ")[1]) for kind, what in found(paired)] == [
+            ("left out", "1 .dng"),
+            ("left out", "2 .jxl"),
+        ]
+
+    def test_frames(self, paired):
+        first, second = (Image.open(paired / f"rain/{number}.png").convert("RGB") for number in (0, 1))
+        (paired / "rain/0.png").unlink()
+        first.save(paired / "rain/0.tif", save_all=True, append_images=[second])
+        assert one(paired, "frames") == "rain/0.tif: 2 pictures"
+
+    def test_pictures_that_pillow_alone_does_not_know(self, paired):
+        """Colour in floats is read by tifffile: its pairs are found, and their sizes are compared."""
+        values = np.asarray(Image.open(paired / "rain/0.png"), np.float32) / 255
+        (paired / "rain/0.png").unlink()
+        tifffile.imwrite(paired / "rain/0.tif", values, photometric="rgb")
+        assert found(paired) == []
+        tifffile.imwrite(paired / "rain/0.tif", values[1:], photometric="rgb")
+        assert one(paired, "sizes") == "rain/0.tif: 0 is 96x71 rainy and 96x72 clean"
+
+    def test_a_heic_photo_without_its_reader_is_named(self, paired):
+        (paired / "rain/5.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+        assert "pillow-heif" in next(what for kind, what in found(paired) if kind == "damaged")
 
     def test_hostile_files(self, paired):
         """Every file of another kind ends as one line; none stops the check."""

@@ -170,7 +170,7 @@ def test_sequence_by_place_name_and_slice(tmp_path):
 def test_exif_rotation_counts_for_the_size(tmp_path):
     turned = Image.fromarray(picture(1).transpose(1, 0, 2))
     exif = turned.getexif()
-    exif[pairs.ORIENTATION] = 6
+    exif[0x0112] = 6
     (tmp_path / "rain").mkdir()
     turned.save(tmp_path / "rain" / "1.jpg", exif=exif)
     save(picture(1), tmp_path / "clean" / "1.png")
@@ -311,8 +311,8 @@ def test_unreadable_image(tmp_path):
     (tmp_path / "rain" / "2.png").write_bytes(b"no image at all")
     (tmp_path / "clean" / "3.png").write_bytes(b"")
     message = refusal(tmp_path)
-    assert "rain/2.png is not a readable image" in message
-    assert "clean/3.png is not a readable image" in message
+    assert "rain/2.png: text, not an image" in message
+    assert "clean/3.png: the file is empty" in message
 
 
 def test_single_photographs_are_no_pairs(tmp_path):
