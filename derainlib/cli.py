@@ -11,6 +11,7 @@ import functools
 import itertools
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -422,10 +423,28 @@ def _run(argv: Sequence[str] | None) -> int:
     return args.run(args)
 
 
+ADVICE = {
+    "or pass both as read((rainy_folder, clean_folder))": "or give a text file with two paths a line, rainy and clean",
+    "name the layout or pass two folders": "give a text file with two paths a line, rainy and clean",
+    "read them with pairs.photographs(), otherwise": "give them as --clean-dir, otherwise",
+    "in `split`": "in a file for --pairs-list",
+    "with `split`": "by a list, --pairs-list",
+}
+"""What messages advise people who write Python, and what it is called here."""
+
+
+def _in_words(message: str) -> str:
+    """A message in the words of the command line."""
+    for theirs, ours in ADVICE.items():
+        message = message.replace(theirs, ours)
+    names = [name for place in (JOB, ORDER) for name in _fields(place) if "_" in name and name != "out_dir"]
+    return re.sub(rf"\b({'|'.join(names)})\b", lambda found: f"--{found[0].replace('_', '-')}", message)
+
+
 def _reason(error: Exception) -> str:
     """An error in one line: ours says what to do, the system's names its file, any other is a fault of this program."""
     if isinstance(error, DerainError):
-        return str(error)
+        return _in_words(str(error))
     if isinstance(error, OSError) and error.strerror:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return ": ".join([*names, error.strerror])

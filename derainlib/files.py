@@ -4,6 +4,7 @@ Whole files are a promise; that they are on the disk once they are written is as
 request, and a result is then still a result.
 """
 
+import codecs
 import contextlib
 import errno
 import os
@@ -17,7 +18,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from derainlib.errors import WeightsError, one_line
+from derainlib.errors import DataError, WeightsError, one_line
 
 IS_WINDOWS = os.name == "nt"
 PATIENCE = 2.0
@@ -159,6 +160,23 @@ def _locks(file: BinaryIO) -> bool:
     except OSError as error:
         return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
     return True
+
+
+def text(path: Path) -> str:
+    """The text of somebody's list: UTF-8 or, with the mark that Windows puts before it, UTF-16.
+
+    Raises:
+        DataError: neither, or a file that cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    try:
+        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path} is not UTF-8 text (line {line}): save the list as UTF-8, one name a line") from None
 
 
 def tensors(path: Path) -> dict[str, Tensor]:

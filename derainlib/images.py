@@ -306,7 +306,8 @@ def to_tensor(image) -> tuple[Tensor, Callable[[Tensor], object]]:
     """Makes a batch of whatever holds an image, and tells the way back.
 
     Args:
-        image: a path; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or float in [0, 1];
+        image: a path; a PIL image; an array (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or float in [0, 1], its
+            colours in the order RGB (OpenCV's are BGR: give `image[..., ::-1]`, and turn what comes back likewise);
             a tensor (3, H, W) or (N, 3, H, W), uint8 or float in [0, 1]. At least 16 x 16 pixels.
 
     Returns:

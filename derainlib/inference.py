@@ -68,7 +68,7 @@ def derain(
     """Takes the rain off an image.
 
     Args:
-        image: a path, PIL image, array or tensor, at least 16 x 16 pixels; see `derainlib.images.to_tensor`.
+        image: a path, PIL image, array or tensor, RGB, at least 16 x 16 pixels; see `derainlib.images.to_tensor`.
         model: shipped weights by name, a .safetensors path, or a network.
         tile, device, dtype, ensemble, strength, progress: see `clean`.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -491,15 +492,48 @@ class TestTrain:
             (["srn", "run", "--set", "minutes=5"], "minutes are given by themselves"),
             (["srn", "run", "--minutes", "nan"], "minutes must be a finite number"),
             (["srn", "run", "--workers", "-5"], "workers is -5"),
+            (["srn", "run", "--workers", "1000000"], "at most 256"),
+            (["srn", "run", "--set", f"seed={10**20}"], "seed must be from 0"),
+            (["srn", "run", "--set", "seed=-1"], "seed must be from 0"),
             (["srn", "run", "--vgg", "vgg.safetensors"], "no term of its loss is perceptual"),
             (["brn", "run", "--start", "tiny.safetensors"], "holds weights of srn, not of brn"),
             (["srn", "run", "--start", "nosuch"], "no shipped weights are called 'nosuch'"),
-            (["srn", "run", "--pairs-dir", "."], "clean photographs alone are given as clean_dir"),
-            (["srn", "run", "--clean-list", "some.txt"], "give that folder too"),
+            (["srn", "run", "--pairs-dir", "."], "clean photographs alone are given as --clean-dir"),
+            (
+                ["srn", "run", "--clean-list", "some.txt"],
+                "--clean-list names files of --clean-dir; give that folder too",
+            ),
         ],
     )
     def test_mistakes(self, capsys, words, reason):
         assert reason in fails(capsys, "train", *words)
+
+    @pytest.mark.parametrize(
+        ("names", "words"),
+        [
+            (["rain/1.png", "dry/1.png"], "rename one, or give a text file with two paths a line, rainy and clean"),
+            (["rain/1.png", "clean/1.png", "rain/2.png"], "list the pairs you want in a file for --pairs-list"),
+            (["a.png", "b.png"], "give them as --clean-dir, otherwise give a text file with two paths a line"),
+        ],
+    )
+    def test_advice_is_in_the_words_of_the_command(self, capsys, names, words):
+        for name in names:
+            os.makedirs(os.path.dirname(f"mine/{name}"), exist_ok=True)
+            pixels = np.random.default_rng(len(name)).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(f"mine/{name}")
+        line = fails(capsys, "train", "srn", "run", "--scale", "tiny", "--pairs-dir", "mine")
+        assert words in line
+        assert not re.search("`split`|_dir|_list|read\\(|pass ", line)
+
+    def test_a_run_on_other_data_is_refused(self, capsys, here):
+        (here / "mine").mkdir()
+        os.rename("rainy.png", "mine/1.png")
+        words = ["train", "srn", "run", "--scale", "tiny", "--steps", "1", "--clean-dir", "mine", "--set", "patch=16"]
+        words += ['options={"stages": 1, "width": 6}']
+        assert cli.main(words) == 0
+        capsys.readouterr()
+        os.rename("mine/1.png", "mine/2.png")
+        assert "run holds a run on other data" in fails(capsys, *words)
 
 
 class TestStudy:

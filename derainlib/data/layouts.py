@@ -1,6 +1,7 @@
 """Where pairs lie in folders: the layouts that people have, how each is recognised, and what a folder holds."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from derainlib import images
 from derainlib.errors import DataError, ImageError
-from derainlib.files import below
+from derainlib.files import below, text
 
 SUFFIXES = images.READABLE  # of the files that count as images
 RAINY_FOLDERS = ("rain", "rainy", "input", "inputs", "rainy_image", "rainy_images", "lq")
@@ -103,8 +104,8 @@ def _find_spa(place: Place) -> Found:
     if listing is None:
         raise DataError(f"{place}: looked for one text file with two image paths a line; {describe(place)}")
     sources, wrong, absent = [], [], []
-    for number, line in enumerate(listing.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        words = line.split()
+    for number, line in enumerate(text(listing).splitlines(), 1):
+        words = spelt(line).split()
         if not words:
             continue
         if len(words) != 2:
@@ -304,15 +305,18 @@ def _list_file(place: Place) -> Path | None:
 
 
 def _names_two_images(path: Path) -> bool:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        words = next((line.split() for line in file if line.strip()), [])
+    try:
+        words = next((line.split() for line in text(path).splitlines() if line.strip()), [])
+    except DataError:  # somebody's notes
+        return False
     return len(words) >= 2 and all(Path(word).suffix.lower() in SUFFIXES for word in words[:2])
 
 
 def _beside(folder: Path, word: str) -> Path:
     """A path of a list; the lists of SPA-Data write /real_test/x.png for what lies beside the list."""
     near = folder / word.lstrip("./")
-    return near if near.is_file() or not Path(word).is_file() else Path(word)
+    apart = Path(unicodedata.normalize("NFD", str(near)))  # as macOS may have stored it
+    return next((path for path in (near, apart, Path(word)) if path.is_file()), near)
 
 
 def images_in(folder: Path) -> Iterable[Path]:
@@ -348,7 +352,12 @@ def _direct_images(folder: Path) -> list[Path]:
 
 def stem_in(path: Path, root: Path) -> str:
     """What a pair is called after its file: the path inside a folder, without the ending."""
-    return path.relative_to(root).with_suffix("").as_posix()
+    return unicodedata.normalize("NFC", path.relative_to(root).with_suffix("").as_posix())
+
+
+def spelt(name: str) -> str:
+    """A name of a list as names of files are compared: Windows parts folders by \\, macOS takes accents apart."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/"))
 
 
 def numbered(name: str) -> list:

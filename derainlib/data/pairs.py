@@ -39,9 +39,11 @@ from derainlib.data.layouts import (  # noqa: F401 (all of these are names of th
     numbered,
     recognise,
     refuse,
+    spelt,
     stem_in,
 )
 from derainlib.errors import DataError
+from derainlib.files import text
 from derainlib.layers import Pair
 
 
@@ -89,6 +91,7 @@ class PairFolder(Sequence[Pair]):
     def _position(self, index: int | str) -> int:
         """The place of a pair from its name, or from a number that may count from the end."""
         if isinstance(index, str):
+            index = spelt(index)
             if index not in self._places:
                 raise DataError(f"no pair is named {index!r}; the names are {listed(self.names)}")
             return self._places[index]
@@ -183,16 +186,12 @@ def _apply_split(place: Place, split: str | Path | Sequence[str] | None) -> tupl
         return place / split, None
     if not (listing := Path(split).expanduser()).is_file():
         raise DataError(f"{place}: split {str(split)!r} is neither a sub-folder of it nor a file; {describe(place)}")
-    try:
-        text = listing.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"{listing} is not UTF-8 text: save the list as UTF-8, one name a line") from None
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in text(listing).splitlines()]
     return place, {_without_suffix(line) for line in lines if line and not line.startswith("#")}
 
 
 def _without_suffix(name: str) -> str:
-    path = Path(name)
+    path = Path(spelt(name))
     return (path.with_suffix("") if path.suffix.lower() in SUFFIXES else path).as_posix()
 
 
