@@ -100,7 +100,7 @@ def _network_arguments(parser: argparse.ArgumentParser) -> None:
 def _inference_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tile", type=int, help="largest side of a window in pixels (chosen to bound memory)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (a GPU if there is one)")
-    parser.add_argument("--dtype", default="fp32", help="fp32, bf16 or fp16 (%(default)s)")
+    parser.add_argument("--dtype", default="fp32", help="fp32, bf16 or, on a GPU, fp16 (%(default)s)")
     parser.add_argument(
         "--ensemble", action="store_true", help="mean over four mirrored copies: a little better, four times the work"
     )

@@ -27,6 +27,8 @@ from derainlib.errors import ImageError
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
 
+VIDEO = "a video, or a damaged photo; `ffmpeg -i film.mp4 frames/%05d.png` makes a folder of its pictures"
+
 _SIGNATURES = (
     (b"\x89PNG", "a damaged PNG file"),
     (b"\xff\xd8", "a damaged JPEG file"),
@@ -36,6 +38,7 @@ _SIGNATURES = (
     (b"BM", "a damaged BMP file, or none at all"),
     (b"\0\0\0\x0cjP", "a damaged JPEG 2000 file"),
     (b"RIFF", "a damaged WebP file, or a sound or video"),
+    (b"\x1aE\xdf\xa3", VIDEO),
     (b"%PDF", "a PDF document; save its picture as PNG or JPEG"),
     (b"%!PS", "a PostScript document; save its picture as PNG or JPEG"),
     (b"PK\x03\x04", "a zip archive (or an office document); unpack it first"),
@@ -131,12 +134,52 @@ def header(file: BinaryIO, limit: int) -> Header:
     except UnidentifiedImageError:
         return _other_header(file, limit)
     turned = (image.format == "TIFF" or "exif" in image.info) and _orientation(image) >= 5
-    return Header(image.size if turned else image.size[::-1], image.mode, frames(image))
+    return Header(image.size if turned else image.size[::-1], image.mode, len(frames(image)))
 
 
-def frames(image: Image.Image) -> int:
-    """Pictures in an open file; the second one of a stereo photograph or a preview (MPO) is none of its frames."""
-    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+def frames(image: Image.Image) -> list[int]:
+    """Places of the pictures in an open file: those of an animation, or pages.
+
+    The second half of a stereo photograph (MPO), thumbnails among pages, and what an animated PNG shows to viewers that
+    know no animation do not count.
+    """
+    places = list(range(1 if image.format == "MPO" else getattr(image, "n_frames", 1)))
+    if image.format == "TIFF" and len(places) > 1:
+        places = [place for place in places if not _page(image, place).tag_v2.get(254, 0) & 1]
+        image.seek(0)
+    return places[1:] if image.info.get("default_image") else places
+
+
+def _page(image: Image.Image, place: int) -> Image.Image:
+    image.seek(place)
+    return image
+
+
+class Animation(NamedTuple):
+    """The pictures of a file of several, one after the other."""
+
+    pictures: list[tuple[Tensor, Extras]]
+    """Each as `decode` gives it, uint8 in the place of floats: there may be many."""
+    durations: list[int]
+    """How long each is shown, in milliseconds; empty where they are pages."""
+    loop: int
+    """How often they are shown; 0 for ever."""
+
+
+def decode_all(file: BinaryIO, limit: int) -> Animation:
+    """All pictures of an open file, of at most `limit` pixels together; raises what `decode` raises."""
+    image = _open(file, limit)
+    places = frames(image)
+    if len(places) * image.width * image.height > limit:
+        raise ImageError(_too_large(f"{len(places)} pictures of {image.width} x {image.height} pixels", limit))
+    pictures, durations = [], []
+    for place in places:
+        image.seek(place)
+        check_size(*image.size, limit)
+        colour, extras = finished(image, *parts(image))
+        pictures.append((colour.mul(255).round_().to(torch.uint8), extras))
+        durations.append(round(image.info.get("duration", 0)))
+    return Animation(pictures, durations if any(durations) else [], image.info.get("loop", 1))
 
 
 def _other_header(file: BinaryIO, limit: int) -> Header:
@@ -398,13 +441,7 @@ def _what(start: bytes) -> str:
     if not start:
         return "the file is empty"
     if start[4:8] == b"ftyp":
-        return (
-            "a damaged AVIF file"
-            if b"avif" in start
-            else RAW_FILE
-            if b"crx " in start
-            else "a video, or a damaged photo"
-        )
+        return "a damaged AVIF file" if b"avif" in start else RAW_FILE if b"crx " in start else VIDEO
     if b"<svg" in text or text.startswith(b"<?xml"):
         return "an SVG drawing or other XML; save it as PNG"
     if text.startswith((b"<!doctype", b"<html")):
@@ -462,6 +499,28 @@ def encode(values: np.ndarray, form: str, exif: bytes = b"", profile: bytes = b"
     file = io.BytesIO()
     held = {name: data for name, data in (("exif", exif), ("icc_profile", profile)) if data}
     Image.fromarray(values).save(file, form, **held, **options)
+    return file.getvalue()
+
+
+def encode_all(
+    pictures: list[np.ndarray],
+    form: str,
+    timing: tuple[list[int], int],
+    exif: bytes = b"",
+    profile: bytes = b"",
+    **options,
+) -> bytes:
+    """A file of several pictures, (H, W, 3 or 4) uint8 each: an animation in PNG or WebP, pages in TIFF.
+
+    `timing` are the durations and the loop of an `Animation`.
+    """
+    file = io.BytesIO()
+    first, *others = map(Image.fromarray, pictures)
+    held = {name: data for name, data in (("exif", exif), ("icc_profile", profile)) if data}
+    durations, loop = timing
+    held |= {"duration": durations, "loop": loop} if durations and form != "TIFF" else {}
+    held |= {"compression": "tiff_deflate"} if form == "TIFF" else {}
+    first.save(file, form, save_all=True, append_images=others, **held, **options)
     return file.getvalue()
 
 

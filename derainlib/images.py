@@ -9,7 +9,7 @@ What an image becomes: float32 RGB, (3, H, W), in [0, 1]. On the way in
   with alpha, CMYK and colour PPM are read with 8 bits a colour;
 - transparent parts are laid over white, as most viewers show them (`read`), or alpha is kept apart (`photograph`);
 - the EXIF orientation is applied, so that up is up;
-- of an animation or a file with several pages, the first picture is taken;
+- of an animation or a file with several pages, the first picture is taken (`read`, `photograph`), or all (`pictures`);
 - the content decides on the format, not the file's ending; only cameras' raw files are refused by theirs. HEIC is read
   where pillow-heif is installed (`pip install 'derainlib[heif]'`).
 
@@ -36,6 +36,7 @@ from derainlib.errors import ImageError
 from derainlib.image_formats import (
     RAW,
     RAW_FILE,
+    Animation,
     Extras,
     Header,
     check_range,
@@ -43,6 +44,7 @@ from derainlib.image_formats import (
     damaged,
     decode,
     encode,
+    encode_all,
     finished,
     over_white,
     parts,
@@ -108,6 +110,18 @@ def photograph(path: str | os.PathLike) -> tuple[Tensor, Extras]:
     """
     image, extras = _read(path)
     return _large_enough(image[None], path), extras
+
+
+def pictures(path: str | os.PathLike) -> Animation:
+    """Reads all pictures of an animated GIF, WebP or PNG, or of a TIFF file of several pages.
+
+    Raises:
+        ImageError: as `photograph`; or more than `MAX_PIXELS` together.
+    """
+    found = _opened(path, image_formats.decode_all)
+    for colour, _ in found.pictures:
+        _large_enough(colour[None], path)
+    return found
 
 
 def header(path: str | os.PathLike) -> Header:
@@ -191,9 +205,43 @@ def write(
     """
     path = check_target(path, bits)
     form, options = WRITABLE[path.suffix.lower()]
-    try:
+
+    def data() -> tuple[bytes, list[str]]:
         values, held, lost = _packed(_single(image), form, bits, extras or Extras(), keep_profile)
-        files.write_atomically(path, encode(values, form, **held, **options))
+        return encode(values, form, **held, **options), lost
+
+    return _written(path, data)
+
+
+def write_pictures(animation: Animation, path: str | os.PathLike, keep_profile: bool = False) -> str:
+    """Writes a file of several pictures, 8 bits a colour: an animation in PNG or WebP, pages in TIFF.
+
+    Args:
+        animation: the pictures; EXIF and profile are those of the first.
+        path, keep_profile: as in `write`, as what it returns and raises is.
+    """
+    path = check_target(path)
+    form, options = WRITABLE[path.suffix.lower()]
+
+    def data() -> tuple[bytes, list[str]]:
+        packed = [
+            _packed(_single(colour.float() / 255), form, 8, extras, keep_profile)
+            for colour, extras in animation.pictures
+        ]
+        values, (held, lost) = [one for one, _, _ in packed], packed[0][1:]
+        if len({one.shape[-1] for one in values}) > 1:  # some with alpha
+            opaque = [np.full_like(one[..., :1], 255) for one in values]
+            values = [np.concatenate([one, alpha], -1)[..., :4] for one, alpha in zip(values, opaque, strict=True)]
+        return encode_all(values, form, animation[1:], **held, **options), lost
+
+    return _written(path, data)
+
+
+def _written(path: Path, data: Callable[[], tuple[bytes, list[str]]]) -> str:
+    """Writes what `data` gives; in one line what of the source it lacks."""
+    try:
+        content, lost = data()
+        files.write_atomically(path, content)
     except ImageError as error:
         reason = str(error)
     except OSError as error:
@@ -276,6 +324,19 @@ def check_target(path: str | os.PathLike, bits: int = 8) -> Path:
     if taken:
         raise ImageError(f"{_name(path)}: there is something that is not a file")
     return path
+
+
+def check_pictures(path: str | os.PathLike, count: int, bits: int = 8) -> None:
+    """Refuses to write several pictures where only one fits.
+
+    Raises:
+        ImageError: a format of one picture, or more than 8 bits a colour.
+    """
+    several = [suffix for suffix, (form, _) in WRITABLE.items() if form in ("PNG", "WEBP", "TIFF")]
+    if Path(path).suffix.lower() not in several:
+        raise ImageError(f"{_name(path)}: the source has {count} pictures, which only {', '.join(several)} files hold")
+    if bits != 8:
+        raise ImageError(f"{_name(path)}: files of several pictures ({count} here) are written with 8 bits a colour")
 
 
 def holds_16(path: Path) -> bool:

@@ -22,6 +22,7 @@ import math
 import numbers
 import os
 import unicodedata
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,6 +35,7 @@ from torch import Tensor, nn
 from derainlib import files, images, models
 from derainlib.errors import DerainError, ImageError, one_line, printable
 from derainlib.models import weights
+from derainlib.models.blocks import FUSED_TYPES
 
 Image = TypeVar("Image")
 
@@ -104,7 +106,8 @@ def clean(
         tile: side of the windows in pixels, halo included; by default windows of at most `WINDOW_PIXELS`.
         device: where to compute; by default where the network lies, but on a GPU if it lies on the CPU and there
             is one.
-        dtype: precision of the network's layers, one of `DTYPES`.
+        dtype: precision of the network's layers, one of `DTYPES`; fp16 is for GPUs, on most processors it takes ten
+            times as long as fp32, which is said in a warning.
         ensemble: whether to take the mean over the photograph and its three `MIRRORED` copies: four times the work,
             and mostly a little better. S(O) becomes ¼ Σ Tₖ S(Tₖ O), before clipping.
         strength: s, how much of the estimated rain R̂ = O − S(O) is taken off, from 0 to `STRONGEST`: 0 gives O back, 1
@@ -123,6 +126,8 @@ def clean(
     _check(ensemble, strength)
     model = _network(model)
     rainy, device = rainy.detach(), _device(model, device)
+    if device.type == "cpu" and _dtype(dtype) == torch.float16 and torch.float16 not in FUSED_TYPES:
+        warnings.warn("fp16 on this processor takes about ten times as long as fp32; bf16 may be quicker", stacklevel=2)
     budget = _window_pixels(device)
     windows = plan(model, *rainy.shape[-2:], tile, budget)
     batch = max(1, budget // windows[0].pixels)
@@ -387,7 +392,9 @@ def derain_file(
 ) -> str:
     """Takes the rain off an image file, into another, which is replaced if it is there already.
 
-    EXIF (date, place, camera) and alpha go along where the target's format holds them; the colours are sRGB.
+    EXIF (date, place, camera) and alpha go along where the target's format holds them; the colours are sRGB. Of an
+    animation or a file of several pages each picture is cleaned by itself, whatever its neighbours show, and written to
+    an animation (.png, .webp) or pages (.tif).
 
     Args:
         source: the image.
@@ -403,10 +410,27 @@ def derain_file(
         ImageError: no usable image, or a target that cannot be written. WeightsError: no such weights.
         DerainError: settings that do not fit.
     """
+    network = _network(model)
+    if (count := images.header(source).frames) > 1:
+        images.check_pictures(target, count, bits)
+        animation = _clean_all(network, images.pictures(source), **settings)
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        return images.write_pictures(animation, target, keep_profile)
     rainy, extras = images.photograph(source)
-    background = clean(_network(model), rainy, **settings)
+    background = clean(network, rainy, **settings)
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     return images.write(background, target, bits, extras, keep_profile)
+
+
+def _clean_all(network: nn.Module, animation: images.Animation, progress: bool = False, **settings) -> images.Animation:
+    """The pictures without rain, each by itself."""
+    from tqdm.auto import tqdm
+
+    cleaned = []
+    for colour, extras in tqdm(animation.pictures, disable=not progress, unit="picture"):
+        background = clean(network, colour[None].float() / 255, **settings)[0]
+        cleaned.append((images.to_bytes(background), extras))
+    return animation._replace(pictures=cleaned)
 
 
 def derain_folder(

@@ -162,6 +162,11 @@ class TestFormats:
         assert found.shape == ((64, 48, 3) if orientation > 4 else (48, 64, 3))
         assert np.array_equal(found, upright)
 
+    def test_a_big_tiff(self, tmp_path):
+        tifffile.imwrite(tmp_path / "photo.tif", PHOTO, bigtiff=True, photometric="rgb")
+        assert np.array_equal(channels_last(images.read(tmp_path / "photo.tif")), PHOTO.astype(np.float32) / 255)
+        assert images.header(tmp_path / "photo.tif").size == PHOTO.shape[:2]
+
     def test_a_damaged_exif_block_does_no_harm(self, tmp_path):
         path = saved(tmp_path, Image.fromarray(PHOTO), "photo.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\0\1")
         assert images.read(path).shape == (3, 48, 64)
@@ -282,7 +287,7 @@ class TestWrite:
             ("photo.png", 12, "8 or 16 bits"),
             ("photo.jpg", 16, "only PNG and TIFF"),
             ("missing/photo.png", 8, "no folder"),
-            ("taken.png", 8, "not a file"),
+            ("taken.png", 8, "a folder; name the file in it"),
             ("file/photo.png", 8, "no folder"),
             ("n" * 300 + ".png", 8, "too long"),
             ("null\0.png", 8, "null"),

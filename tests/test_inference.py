@@ -7,18 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageSequence
 from torch import nn
 from torch.nn import functional as F
 
 from derainlib import image_profiles, images, inference, metrics, models
 from derainlib.data import samples
 from derainlib.errors import DerainError, ImageError, WeightsError
-from derainlib.inference import clean, derain, derain_folder, plan
+from derainlib.inference import clean, derain, derain_file, derain_folder, plan
 from derainlib.layers import Layers
+from derainlib.models import weights
 from tests import icc
 
 
@@ -299,6 +301,19 @@ class TestClean:
         monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
         assert inference._device(Toy(), None) == torch.device("mps")
         assert inference._device(Toy(), "cpu") == torch.device("cpu")
+
+    @pytest.mark.filterwarnings("ignore:fp16 on this processor")
+    @pytest.mark.parametrize("name", ["qsnet", "dcdnet", "srn", "brn", "phpnet", "menet"])
+    def test_half_precision_on_a_cpu(self, name):
+        """Slow where the processor has no kernels for it, but right."""
+        rainy = samples.street((64, 64), 3)[0][..., :32, :40]
+        found = clean(weights.load(name), rainy, dtype="fp16", device="cpu")
+        assert (found - clean(weights.load(name), rainy, device="cpu")).abs().max() < 0.03
+
+    def test_slow_half_precision_is_said(self, monkeypatch):
+        monkeypatch.setattr(inference, "FUSED_TYPES", {torch.float32})
+        with pytest.warns(UserWarning, match="fp16 on this processor takes about ten times as long"):
+            clean(Toy(), photo(32, 32), dtype="fp16", device="cpu")
 
     @pytest.mark.parametrize("name", sorted(models.SEGMENTERS))
     def test_a_segmenter_takes_no_rain_off(self, name):
@@ -700,3 +715,77 @@ class TestFolder:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             derain_folder(source, tmp_path / "dry", Toy())
+
+
+class TestPictures:
+    """Files of several pictures: all are cleaned, each by itself, or the file is refused; none is lost in silence."""
+
+    @pytest.fixture
+    def pictures(self) -> list[Image.Image]:
+        """Smooth ones, which lossy formats keep."""
+        rows, columns = np.mgrid[:20, :30] / 30
+        values = [np.stack([rows + columns, k + columns - rows, k * rows + 0.5], -1) for k in (0.3, 0.9, 1.6)]
+        return [Image.fromarray(np.uint8(127 + 100 * np.sin(3 * value))) for value in values]
+
+    @staticmethod
+    def save(pictures: list[Image.Image], path: Path, **options) -> Path:
+        lossless = {"lossless": True} if path.suffix == ".webp" else {}
+        times = {} if path.suffix == ".tif" else {"duration": [100, 50, 70], "loop": 2}
+        pictures[0].save(path, save_all=True, append_images=pictures[1:], **times | lossless | options)
+        return path
+
+    @pytest.mark.parametrize("target", ["dry.png", "dry.webp", "dry.tif"])
+    @pytest.mark.parametrize("source", ["rain.gif", "rain.png", "rain.webp", "rain.tif"])
+    def test_each_is_cleaned_by_itself(self, pictures, tmp_path, source, target):
+        path = self.save(pictures, tmp_path / source)
+        assert derain_file(path, tmp_path / target, Toy()) == ""
+        made = Image.open(tmp_path / target)
+        assert made.n_frames == 3
+        for place, rainy in enumerate(ImageSequence.all_frames(Image.open(path))):
+            made.seek(place)
+            found, expected = (np.asarray(x.convert("RGB"), float) for x in (made, derain(rainy.convert("RGB"), Toy())))
+            assert np.abs(found - expected).mean() <= (15 if target == "dry.webp" else 0.1)
+            if not {source, target} & {"rain.tif", "dry.tif"}:
+                assert made.info["duration"] == [100, 50, 70][place]
+                assert made.info["loop"] == 2
+
+    @pytest.mark.parametrize(
+        ("target", "bits", "words"), [("d.jpg", 8, "3 pictures, which only"), ("d.png", 16, "8 bits")]
+    )
+    def test_what_holds_one_is_refused(self, pictures, tmp_path, target, bits, words):
+        path = self.save(pictures, tmp_path / "rain.gif")
+        with pytest.raises(ImageError, match=words):
+            derain_file(path, tmp_path / target, Toy(), bits=bits)
+        assert not (tmp_path / target).exists()
+
+    def test_in_a_folder(self, pictures, tmp_path):
+        (tmp_path / "rainy").mkdir()
+        self.save(pictures, tmp_path / "rainy/film.gif")
+        assert str(derain_folder(tmp_path / "rainy", tmp_path / "dry", Toy())) == "1 written, 0 already there, 0 failed"
+        assert Image.open(tmp_path / "dry/film.gif.png").n_frames == 3
+
+    def test_alpha_of_some_goes_along(self, pictures, tmp_path):
+        pictures[1].putalpha(100)
+        path = self.save([picture.convert("RGBA") for picture in pictures], tmp_path / "rain.png")
+        derain_file(path, tmp_path / "dry.png", Toy())
+        frames = ImageSequence.all_frames(Image.open(tmp_path / "dry.png"))
+        assert [frame.convert("RGBA").getextrema()[3] for frame in frames] == [(255, 255), (100, 100), (255, 255)]
+
+    def test_a_thumbnail_is_no_picture(self, pictures, tmp_path):
+        with tifffile.TiffWriter(tmp_path / "rain.tif") as tiff:
+            for picture, kind in ((pictures[0], 0), (pictures[1].resize((8, 6)), 1)):
+                tiff.write(np.asarray(picture), photometric="rgb", subfiletype=kind)
+        assert images.header(tmp_path / "rain.tif").frames == 1
+        assert derain_file(tmp_path / "rain.tif", tmp_path / "dry.jpg", Toy()) == ""
+
+    def test_too_many_pixels_together(self, pictures, tmp_path, monkeypatch):
+        monkeypatch.setattr(images, "MAX_PIXELS", 3 * 20 * 30 - 1)
+        with pytest.raises(ImageError, match="3 pictures of 30 x 20 pixels, above the limit"):
+            derain_file(self.save(pictures, tmp_path / "rain.gif"), tmp_path / "dry.png", Toy())
+
+    def test_a_damaged_one_is_one_line(self, pictures, tmp_path):
+        path = self.save(pictures, tmp_path / "rain.gif")
+        path.write_bytes(path.read_bytes()[:-600])
+        with pytest.raises(ImageError, match="damaged"):
+            derain_file(path, tmp_path / "dry.png", Toy())
+        assert not (tmp_path / "dry.png").exists()
