@@ -168,7 +168,10 @@ class Animation(NamedTuple):
 
 def decode_all(file: BinaryIO, limit: int) -> Animation:
     """All pictures of an open file, of at most `limit` pixels together; raises what `decode` raises."""
-    image = _open(file, limit)
+    try:
+        image = _open(file, limit)
+    except UnidentifiedImageError:
+        raise ImageError(f"a {_kind_of_other(file)} file of several pictures; save each in a file of its own") from None
     places = frames(image)
     if len(places) * image.width * image.height > limit:
         raise ImageError(_too_large(f"{len(places)} pictures of {image.width} x {image.height} pixels", limit))

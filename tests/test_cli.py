@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import warnings
 
 import numpy as np
@@ -339,6 +340,62 @@ class TestCommandLine:
         os.close(writing)
         assert run.returncode in (0, 141)
         assert run.stderr == b""
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become another user")
+class TestClosed:
+    """What may not be read or written, for a user who is not root: one line with its name."""
+
+    @pytest.fixture
+    def place(self):
+        """A folder that others may enter, and write into its `mine`."""
+        with tempfile.TemporaryDirectory() as place:
+            os.chmod(place, 0o755)
+            for name in ("mine", "closed", "photographs"):
+                os.mkdir(f"{place}/{name}")
+                os.chmod(f"{place}/{name}", {"mine": 0o777, "closed": 0o700, "photographs": 0o755}[name])
+            Image.new("RGB", (40, 40)).save(f"{place}/photographs/1.png")
+            with open(f"{place}/closed.txt", "w") as file:
+                file.write("1\n")
+            os.chmod(f"{place}/closed.txt", 0o600)
+            weights.save(models.create("srn", stages=1, width=6), f"{place}/tiny.safetensors", {})
+            yield place
+
+    @pytest.mark.parametrize(
+        ("words", "status", "line"),
+        [
+            ("image {0}/photographs/1.png {0}/dry.png", 2, "dry.png: cannot be written: Permission denied"),
+            ("image {0}/closed/1.png {0}/mine/dry.png", 2, "closed/1.png: Permission denied"),
+            ("folder {0}/photographs {0}/dry", 1, "dry/1.png: Permission denied"),
+            ("folder {0}/closed {0}/mine/dry", 2, "closed: Permission denied"),
+            ("train srn {0}/run --scale tiny --clean-dir {0}/photographs", 2, "run: Permission denied"),
+            ("train srn {0}/mine/run --scale tiny --clean-dir {0}/closed", 2, "closed: Permission denied"),
+            (
+                "train srn {0}/mine/run --scale tiny --clean-dir {0}/photographs --clean-list {0}/closed.txt",
+                2,
+                "closed.txt: Permission denied",
+            ),
+            ("check {0}/closed", 2, "closed: is not a folder that can be read"),
+        ],
+    )
+    def test_one_line(self, place, words, status, line):
+        command = words.format(place).split()
+        command += ["--model", f"{place}/tiny.safetensors"] if command[0] in ("image", "folder") else []
+        code = f"""
+import os, sys
+import derainlib.cli, derainlib.training, derainlib.inference, derainlib.data.check, accelerate
+from derainlib.data import audit
+import cProfile, torch._dynamo
+from PIL import Image
+Image.init()  # what is imported later on, the other user may not read
+os.setgid(65534), os.setuid(65534)
+sys.exit(derainlib.cli.main({command!r}))
+"""
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        told = run.stdout + run.stderr
+        assert run.returncode == status, told
+        assert line in told
+        assert "Traceback" not in told
 
 
 class TestPublicFace:

@@ -778,6 +778,11 @@ class TestPictures:
         assert images.header(tmp_path / "rain.tif").frames == 1
         assert derain_file(tmp_path / "rain.tif", tmp_path / "dry.jpg", Toy()) == ""
 
+    def test_pages_that_pillow_does_not_know(self, tmp_path):
+        tifffile.imwrite(tmp_path / "rain.tif", np.full((2, 20, 30, 3), 0.5, np.float32), photometric="rgb")
+        with pytest.raises(ImageError, match="a TIFF file of several pictures; save each in a file of its own"):
+            derain_file(tmp_path / "rain.tif", tmp_path / "dry.png", Toy())
+
     def test_too_many_pixels_together(self, pictures, tmp_path, monkeypatch):
         monkeypatch.setattr(images, "MAX_PIXELS", 3 * 20 * 30 - 1)
         with pytest.raises(ImageError, match="3 pictures of 30 x 20 pixels, above the limit"):

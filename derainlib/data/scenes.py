@@ -330,8 +330,9 @@ def misfit(scene: Scene) -> str | None:
 def _find_camvid(folder: Path) -> tuple[list[Scene], Lonely]:
     if not ((folder / "images").is_dir() and (folder / "labels").is_dir()):
         return [], {}
-    labels = {path.stem: path for path in pairs.photographs(folder / "labels")}
-    photographs = {path.stem: path for path in pairs.photographs(folder / "images")}
+    photographs, labels = (
+        {layouts.spelt(path.stem): path for path in pairs.photographs(folder / side)} for side in ("images", "labels")
+    )
     lonely = {
         "no file in labels/ for": sorted(photographs.keys() - labels.keys()),
         "no file in images/ for": sorted(labels.keys() - photographs.keys()),

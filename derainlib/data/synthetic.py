@@ -95,7 +95,7 @@ def gather(
         note = f"stand-ins: {len(STREETS)} drawn streets and scikit-image's {', '.join(TEXTURES)}, {rain_style} rain"
         return Sources(stand_ins(), (), "; ".join([note, *notes]), layers)
     if clean_dir:
-        _refuse_pairs(Path(clean_dir))
+        _refuse_others(Path(clean_dir))
     clean = photographs(clean_dir, clean_list) if clean_dir else []
     if clean:
         notes.append(f"{_described(len(clean), 'clean photographs', clean_dir, clean_list)} with {rain_style} rain")
@@ -111,14 +111,17 @@ def gather(
     return Sources(clean, folder, "; ".join(notes), layers)
 
 
-def _refuse_pairs(folder: Path):
-    """Refuses a folder of pairs, or of their rainy halves, as clean photographs, or rain would be learned as clean."""
+def _refuse_others(folder: Path):
+    """Refuses pairs, their rainy halves, and labelled streets: not all that lies there is a clean photograph."""
     here = {path.name.lower() for path in folder.iterdir()} if folder.is_dir() else set()
     beside = {path.name.lower() for path in folder.absolute().parent.iterdir()} if here else set()
     rainy, clean = here.intersection(RAINY_FOLDERS), here.intersection(CLEAN_FOLDERS)
     if (rainy and clean) or any(name.startswith("norain-") for name in here):
         half = f", or its clean half {folder / min(clean)} as clean_dir" if clean else ""
         raise DataError(f"{folder} holds rainy photographs beside clean ones: give it as pairs_dir{half}")
+    for photographs_in, labels_in in (("images", "labels"), ("leftimg8bit", "gtfine")):
+        if {photographs_in, labels_in} <= here:
+            raise DataError(f"{folder} holds labelled streets, and labels are no photographs: give it as scenes_dir")
     if folder.name.lower() in RAINY_FOLDERS and (clean := beside.intersection(CLEAN_FOLDERS)):
         raise DataError(
             f"{folder} is the rainy half of pairs, beside {min(clean)}: give {folder.parent} as pairs_dir, or "

@@ -379,6 +379,8 @@ def test_draws_are_those_of_old():
     [
         (["rain/1.png", "clean/1.png"], ".", "give it as pairs_dir, or its clean half .*clean as clean_dir"),
         (["input/1.png", "Target/1.png"], "input", r"is the rainy half of pairs, beside target: .* as clean_dir"),
+        (["images/1.png", "labels/1.png"], ".", "holds labelled streets, .*: give it as scenes_dir$"),
+        (["leftImg8bit/1.png", "gtFine/1.png"], ".", "holds labelled streets"),
         (["rain-001.png", "norain-001.png"], ".", "holds rainy photographs beside clean ones: give it as pairs_dir$"),
     ],
 )
