@@ -1,7 +1,8 @@
 """`derain …`: each command reads its words and calls the library.
 
-Ends with status 0, with 1 if some of a folder's images or of a study's trainings failed, with 2 and one line on stderr
-if nothing could be done. An existing file is replaced only with --overwrite.
+Ends with status 0, with 1 if some of a folder's images or of a study's trainings failed or a check found faults, with 2
+and one line on stderr if nothing could be done, whatever the reason (DERAIN_TRACEBACK=1 in the environment shows it
+all). An existing file is replaced only with --overwrite.
 """
 
 import argparse
@@ -9,13 +10,16 @@ import ast
 import functools
 import itertools
 import json
+import os
+import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from derainlib import __version__
-from derainlib.errors import DerainError
+from derainlib.errors import DerainError, one_line, printable
 
 
 class Command(NamedTuple):
@@ -86,13 +90,17 @@ def _option(parser: argparse.ArgumentParser, place: tuple[str, str], name: str, 
 def _network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="brn", help="shipped weights by name, or a .safetensors file (%(default)s)")
     _inference_arguments(parser)
+    parser.add_argument("--bits", type=int, default=8, help="8, or 16 for PNG and TIFF (%(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there already")
+    parser.add_argument(
+        "--keep-profile", action="store_true", help="the source's colour profile in the result, in place of sRGB"
+    )
 
 
 def _inference_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tile", type=int, help="largest side of a window in pixels (chosen to bound memory)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (a GPU if there is one)")
-    parser.add_argument("--dtype", default="fp32", help="fp32, bf16 or fp16 (%(default)s)")
+    parser.add_argument("--dtype", default="fp32", help="fp32, bf16 or, on a GPU, fp16 (%(default)s)")
     parser.add_argument(
         "--ensemble", action="store_true", help="mean over four mirrored copies: a little better, four times the work"
     )
@@ -110,19 +118,17 @@ def _settings(args: argparse.Namespace) -> dict:
 def _image_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, help="the rainy photograph")
     parser.add_argument("output", type=Path, help="the file to write; its ending decides on the format")
-    parser.add_argument("--bits", type=int, default=8, help="8, or 16 for PNG and TIFF (%(default)s)")
     _network_arguments(parser)
 
 
 def _image(args: argparse.Namespace) -> int:
     from derainlib import images, inference
-    from derainlib.models import weights
 
-    _refuse_existing(args.output, args.overwrite)
     images.check_target(args.output, args.bits)
-    rainy, _ = images.to_tensor(args.input)
-    background = inference.clean(weights.load(args.model), rainy, **_settings(args))
-    images.write(background, args.output, args.bits)
+    _refuse_existing(args.output, args.overwrite)
+    settings = _settings(args) | {"bits": args.bits, "keep_profile": args.keep_profile}
+    if lost := inference.derain_file(args.input, args.output, args.model, **settings):
+        print(f"derain: {lost}", file=sys.stderr)
     return 0
 
 
@@ -137,8 +143,9 @@ def _folder(args: argparse.Namespace) -> int:
     from derainlib import inference
 
     report = inference.derain_folder(
-        args.input, args.output, args.model, pattern=args.pattern, overwrite=args.overwrite, **_settings(args)
-    )
+        args.input, args.output, args.model, pattern=args.pattern, overwrite=args.overwrite, bits=args.bits,
+        keep_profile=args.keep_profile, **_settings(args),
+    )  # fmt: skip
     print(report)
     return 1 if report.failed else 0
 
@@ -179,6 +186,28 @@ def _scenes(args: argparse.Namespace) -> int:
     return 0
 
 
+# --- check --------------------------------------------------------------------------------------------------
+
+
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="the folder of pairs, photographs or labelled streets")
+    parser.add_argument("--recipe", default="brn", help="whose patches must fit into the images (%(default)s)")
+    _option(parser, JOB, "scale")
+    parser.add_argument(
+        "--sets-dir", type=Path, help="the folder that holds bsds500/, rain100l/ … and splits/: what is kept for tests",
+    )  # fmt: skip
+
+
+def _check(args: argparse.Namespace) -> int:
+    from derainlib import recipes
+    from derainlib.data import check
+
+    patch = recipes.get(args.recipe, args.scale).patch
+    checked = check.check(args.folder, patch=patch, kept=args.sets_dir, progress=sys.stderr.isatty())
+    print(checked)
+    return 1 if checked.findings else 0
+
+
 # --- models, convert ----------------------------------------------------------------------------------------
 
 
@@ -208,7 +237,11 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
 def _convert(args: argparse.Namespace) -> int:
     from derainlib.models import weights
 
-    _refuse_existing(args.output, args.overwrite)
+    card = args.output.with_suffix(".json")
+    for path in (args.output, card):
+        _refuse_existing(path, args.overwrite)
+    if card.exists() and not weights.is_card(card):
+        raise DerainError(f"{card}, where the card belongs, is no card of weights; name another output")
     options = {} if args.stages is None else {"stages": args.stages}
     network = weights.convert(args.input, model=args.model, **options)
     weights.save(network, args.output, {"source": f"converted from the authors' checkpoint {args.input.name}"})
@@ -329,6 +362,7 @@ COMMANDS = {
     "image": Command("take the rain off one photograph", _image_arguments, _image),
     "folder": Command("take the rain off every photograph below a folder", _folder_arguments, _folder),
     "scenes": Command("write labelled street scenes in the rain, or derained", _scenes_arguments, _scenes),
+    "check": Command("look for faults in a folder, before any training", _check_arguments, _check),
     "models": Command("list the networks", lambda parser: None, _models),
     "score": Command("score networks on sets of pairs, beside the rainy input", _score_arguments, _score),
     "train": Command("train a recipe, or go on with a run", _train_arguments, _train),
@@ -358,15 +392,65 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    args = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a console of another encoding is no reason to end
     try:
-        return args.run(args)
-    except DerainError as error:
-        print(f"derain: {error}", file=sys.stderr)
-        return 2
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"derain: {printable(str(message))}", file=sys.stderr)
+            status = _run(argv)
+        sys.stdout.flush()  # or Python would say at its end that nobody reads any more
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
-        print("derain: interrupted", file=sys.stderr)
-        return 130
+        reason, status = "interrupted", 130
+    except Exception as error:
+        if os.environ.get("DERAIN_TRACEBACK"):
+            raise
+        reason, status = _reason(error), 2
+    print(f"derain: {printable(reason)}", file=sys.stderr)
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        args = _parser().parse_args(argv)
+    except SystemExit as end:  # help was printed, or a word was wrong
+        sys.stdout.flush()
+        raise end from None
+    return args.run(args)
+
+
+ADVICE = {
+    "or pass both as read((rainy_folder, clean_folder))": "or give a text file with two paths a line, rainy and clean",
+    "name the layout or pass two folders": "give a text file with two paths a line, rainy and clean",
+    "read them with pairs.photographs(), otherwise": "give them as --clean-dir, otherwise",
+    "in `split`": "in a file for --pairs-list",
+    "with `split`": "by a list, --pairs-list",
+}
+"""What messages advise people who write Python, and what it is called here."""
+
+
+def _in_words(message: str) -> str:
+    """A message in the words of the command line."""
+    for theirs, ours in ADVICE.items():
+        message = message.replace(theirs, ours)
+    names = [name for place in (JOB, ORDER) for name in _fields(place) if "_" in name and name != "out_dir"]
+    return re.sub(rf"\b({'|'.join(names)})\b", lambda found: f"--{found[0].replace('_', '-')}", message)
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line: ours says what to do, the system's names its file, any other is a fault of this program."""
+    if isinstance(error, DerainError):
+        return _in_words(str(error))
+    if isinstance(error, OSError) and error.strerror:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        return ": ".join([*names, error.strerror])
+    if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
+        return f"not enough memory ({one_line(error)}); --tile 512, fewer --workers or a smaller batch need less"
+    return f"unexpected {type(error).__name__}: {one_line(error)}; DERAIN_TRACEBACK=1 in the environment shows where"
 
 
 if __name__ == "__main__":

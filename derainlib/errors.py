@@ -27,6 +27,11 @@ def require(condition: bool, message: str):
         raise DerainError(message)
 
 
+def printable(text: str) -> str:
+    """One line without control characters, whatever the names of files in it are made of."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def one_line(error: Exception) -> str:
     """What another library says, in one line of at most 200 characters."""
     return " ".join(str(error).split())[:200] or type(error).__name__

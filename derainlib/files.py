@@ -1,27 +1,72 @@
-"""Files that are never seen half written, and files of others, which are read without executing what they hold."""
+"""Files that are never seen half written, and files of others, which are read without executing what they hold.
 
+Whole files are a promise; that they are on the disk once they are written is asked for, but some drives know no such
+request, and a result is then still a result.
+"""
+
+import codecs
+import contextlib
+import errno
 import os
-import sys
 import tempfile
+import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
-from derainlib.errors import WeightsError, one_line
+from derainlib.errors import DataError, WeightsError, one_line
+
+IS_WINDOWS = os.name == "nt"
+PATIENCE = 2.0
+"""Seconds for which a rename is tried again where Windows says that somebody looks at the file."""
+_LOST = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
+"""What a request to write things to the disk may say that means lost data."""
 
 
 def sync(path: str | Path):
-    """Waits until a file's content, or a folder's list of names, is on the disk; Windows opens no folders for that."""
-    is_folder = os.path.isdir(path)
-    if is_folder and sys.platform == "win32":
-        return
-    handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows syncs only what may be written
+    """Waits until a file's content, or a folder's list of names, is on the disk, where the system can be asked.
+
+    Windows opens no folders for that, and some network drives and containers refuse it.
+
+    Raises:
+        OSError: the disk is full or broken.
+    """
+    how = os.O_RDONLY if os.path.isdir(path) else os.O_RDWR  # Windows syncs only what may be written
     try:
-        os.fsync(handle)
+        handle = os.open(path, how)
+    except OSError:
+        return
+    try:
+        _flush(handle)
     finally:
         os.close(handle)
+
+
+def _flush(handle: int):
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno in _LOST:
+            raise
+
+
+def rename(source: str | Path, target: str | Path):
+    """Gives a file or folder another name, at once; a file of that name is replaced.
+
+    On Windows a virus scanner or a viewer may hold a file for a moment: it is tried again for `PATIENCE` seconds.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            if not IS_WINDOWS or time.monotonic() > end:
+                raise
+            time.sleep(PATIENCE / 20)
 
 
 def write_atomically(path: str | Path, data: bytes):
@@ -35,22 +80,109 @@ def write_atomically(path: str | Path, data: bytes):
         OSError: the folder is missing or cannot be written; nothing is left behind.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    # The name is short, since that of `path` may be as long as names can be.
+    handle, temporary = tempfile.mkstemp(prefix=".derain-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+            _flush(file.fileno())
+        with contextlib.suppress(OSError):  # drives without such modes
+            os.chmod(temporary, 0o666 & ~_umask())
+        rename(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync(path.parent)
 
 
+def below(folder: str | Path) -> tuple[list[Path], dict[Path, str]]:
+    """The files below a folder, sorted, and the folders in it that cannot be opened, with the reason.
+
+    Whatever is hidden is left out, as are files in hidden folders. A link counts as a file, wherever it leads.
+    """
+    found, closed = [], []
+    for place, folders, names in os.walk(folder, onerror=closed.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place) / name for name in names if not name.startswith(".")]
+    return sorted(found), {Path(error.filename): error.strerror for error in closed}
+
+
+@contextlib.contextmanager
+def locked(path: Path, wait: bool = False) -> Iterator[None]:
+    """Keeps a file for this process as long as it lasts; a process that dies lets go of it. The file stays.
+
+    Args:
+        path: the file; it is made if missing.
+        wait: whether to wait while another process has it.
+
+    Raises:
+        BlockingIOError: another process has it, and it is not to be waited for.
+    """
+    with path.open("a+b") as file:
+        while not _locks(file):
+            if not wait:
+                raise BlockingIOError(errno.EAGAIN, "another process has it", str(path))
+            time.sleep(0.05)
+        _HELD.append(file)
+        try:
+            yield
+        finally:
+            _HELD.remove(file)
+
+
+_HELD: list[BinaryIO] = []
+"""Files that this process keeps. Its forks let go of them, or they would be locked for as long as those live."""
+
+
+def _let_go():
+    for file in _HELD:
+        file.close()
+    _HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
+def _locks(file: BinaryIO) -> bool:
+    """Tries to lock a file, for itself alone; where the drive knows no locks, nobody is kept away."""
+    try:
+        if IS_WINDOWS:
+            import msvcrt
+
+            file.seek(2**30)  # behind the end, or nobody could read the file
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+    return True
+
+
+def text(path: Path) -> str:
+    """The text of somebody's list: UTF-8 or, with the mark that Windows puts before it, UTF-16.
+
+    Raises:
+        DataError: neither, or a file that cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    try:
+        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path} is not UTF-8 text (line {line}): save the list as UTF-8, one name a line") from None
+
+
 def tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by name, .safetensors or PyTorch's own kind; nothing in it is executed.
+
+    Of a whole training's checkpoint, the weights are taken, an average of them before those of the last step.
 
     Raises:
         WeightsError: no such file, or one that is damaged or holds something else.
@@ -69,9 +201,15 @@ def tensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} is damaged or more than plain tensors; nothing in it was executed: {one_line(error)}"
         ) from None
+    nests = (name for name in _NESTS if isinstance(state, dict) and isinstance(state.get(name), dict))
+    state = state[name] if (name := next(nests, "")) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} holds no weights of one network: it must map names to tensors")
     return {str(key): value for key, value in state.items()}
+
+
+_NESTS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net", "generator")
+"""What checkpoints that also hold an optimiser's state, or a word on the training, call their weights."""
 
 
 def _umask() -> int:

@@ -21,6 +21,9 @@ import itertools
 import math
 import numbers
 import os
+import unicodedata
+import warnings
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,9 +32,10 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from derainlib import images
-from derainlib.errors import DerainError, ImageError
+from derainlib import files, images, models
+from derainlib.errors import DerainError, ImageError, one_line, printable
 from derainlib.models import weights
+from derainlib.models.blocks import FUSED_TYPES
 
 Image = TypeVar("Image")
 
@@ -66,12 +70,12 @@ def derain(
     """Takes the rain off an image.
 
     Args:
-        image: a path, PIL image, array or tensor, at least 16 x 16 pixels; see `derainlib.images.to_tensor`.
+        image: a path, PIL image, array or tensor, RGB, at least 16 x 16 pixels; see `derainlib.images.to_tensor`.
         model: shipped weights by name, a .safetensors path, or a network.
         tile, device, dtype, ensemble, strength, progress: see `clean`.
 
     Returns:
-        The same kind of thing as `image` (a PIL image for a path), with values in [0, 1] or whole numbers.
+        The same kind of thing as `image` (a PIL image in sRGB for a path), with values in [0, 1] or whole numbers.
 
     Raises:
         ImageError: no usable image. WeightsError: no such weights. DerainError: settings that do not fit.
@@ -102,7 +106,8 @@ def clean(
         tile: side of the windows in pixels, halo included; by default windows of at most `WINDOW_PIXELS`.
         device: where to compute; by default where the network lies, but on a GPU if it lies on the CPU and there
             is one.
-        dtype: precision of the network's layers, one of `DTYPES`.
+        dtype: precision of the network's layers, one of `DTYPES`; fp16 is for GPUs, on most processors it takes ten
+            times as long as fp32, which is said in a warning.
         ensemble: whether to take the mean over the photograph and its three `MIRRORED` copies: four times the work,
             and mostly a little better. S(O) becomes ¼ Σ Tₖ S(Tₖ O), before clipping.
         strength: s, how much of the estimated rain R̂ = O − S(O) is taken off, from 0 to `STRONGEST`: 0 gives O back, 1
@@ -119,7 +124,10 @@ def clean(
     from tqdm.auto import tqdm
 
     _check(ensemble, strength)
+    model = _network(model)
     rainy, device = rainy.detach(), _device(model, device)
+    if device.type == "cpu" and _dtype(dtype) == torch.float16 and torch.float16 not in FUSED_TYPES:
+        warnings.warn("fp16 on this processor takes about ten times as long as fp32; bf16 may be quicker", stacklevel=2)
     budget = _window_pixels(device)
     windows = plan(model, *rainy.shape[-2:], tile, budget)
     batch = max(1, budget // windows[0].pixels)
@@ -269,7 +277,24 @@ def _spans(length: int, side: int, halo: int, stride: int) -> list[Span]:
 
 
 def _network(model: str | os.PathLike | nn.Module) -> nn.Module:
-    return model if isinstance(model, nn.Module) else weights.load(model)
+    """A network that takes rain off, without what `torch.compile` or DataParallel put around it.
+
+    Raises:
+        DerainError: one that takes none off, or that does not say what it sees of an image.
+    """
+    network = model if isinstance(model, nn.Module) else weights.load(model)
+    while isinstance(inner := getattr(network, "_orig_mod", getattr(network, "module", None)), nn.Module):
+        network = inner
+    if _name(network) in models.SEGMENTERS:
+        takers = [name for name in weights.shipped() if name in models.VARIANTS]
+        raise DerainError(f"{_name(network)} names what a street shows and takes no rain off; {', '.join(takers)} do")
+    missing = [name for name in ("halo", "stride", "global_statistics") if not hasattr(network, name)]
+    if missing:
+        raise DerainError(
+            f"{_name(network)} does not say what it sees of an image: give it {', '.join(missing)}, as the networks of "
+            "derainlib.create have them"
+        )
+    return network
 
 
 def _name(model: nn.Module) -> str:
@@ -284,16 +309,29 @@ def _check(ensemble: bool, strength: float) -> None:
 
 
 def _device(model: nn.Module, device: str | torch.device | None) -> torch.device:
+    """Where to compute; where nothing is said, on whatever accelerator there is, as training does."""
     if device is None:
-        device = next(model.parameters()).device
-        return torch.device("cuda") if device.type == "cpu" and torch.cuda.is_available() else device
+        device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        return torch.accelerator.current_accelerator() if device.type == "cpu" and _accelerated() else device
     try:
         device = torch.device(device)
     except RuntimeError:
         raise DerainError(f"there is no kind of device called {device!r}; take 'cpu' or 'cuda'") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DerainError("device='cuda', but this machine or this build of torch has no CUDA; take 'cpu'")
+    try:
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # each device has its own way to be absent
+        kinds = f"'cpu' or '{torch.accelerator.current_accelerator().type}'" if _accelerated() else "'cpu'"
+        raise DerainError(f"device='{device}' cannot be used here ({_first_words(error)}); take {kinds}") from None
     return device
+
+
+def _accelerated() -> bool:
+    return torch.accelerator.is_available()
+
+
+def _first_words(error: Exception) -> str:
+    """The first sentence of what torch says; whole build configurations follow."""
+    return one_line(error).split(". ")[0].split(" (")[0]
 
 
 def _window_pixels(device: torch.device) -> int:
@@ -321,15 +359,78 @@ class Report:
         written: files that were made.
         skipped: files that were there already.
         failed: images that could not be cleaned, and why.
+        lost: what results lack that their sources had, such as a BMP's EXIF; a line each.
+        left_out: how many files were no images by their endings, by ending; and folders that could not be opened.
     """
 
     written: list[Path] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
     failed: dict[Path, str] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         counts = f"{len(self.written)} written, {len(self.skipped)} already there, {len(self.failed)} failed"
-        return "\n".join([counts, *self.failed.values()])
+        return "\n".join([counts, *filter(None, [self.others]), *self.failed.values(), *self.lost])
+
+    @property
+    def others(self) -> str:
+        """What was left out, in one line; "" if nothing."""
+        kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(self.left_out.items()))
+        count = sum(self.left_out.values())
+        return f"{count} file{'s' if count > 1 else ''} left out: {kinds}" if kinds else ""
+
+
+def derain_file(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    model: str | os.PathLike | nn.Module = "brn",
+    *,
+    bits: int = 8,
+    keep_profile: bool = False,
+    **settings,
+) -> str:
+    """Takes the rain off an image file, into another, which is replaced if it is there already.
+
+    EXIF (date, place, camera) and alpha go along where the target's format holds them; the colours are sRGB. Of an
+    animation or a file of several pages each picture is cleaned by itself, whatever its neighbours show, and written to
+    an animation (.png, .webp) or pages (.tif).
+
+    Args:
+        source: the image.
+        target: the result; its ending decides on the format. Its folder is made if missing.
+        model: shipped weights by name, a .safetensors path, or a network.
+        bits, keep_profile: see `derainlib.images.write`.
+        settings: tile, device, dtype, ensemble, strength, progress; see `clean`.
+
+    Returns:
+        In one line what the result lacks that the source had; "" if nothing.
+
+    Raises:
+        ImageError: no usable image, or a target that cannot be written. WeightsError: no such weights.
+        DerainError: settings that do not fit.
+    """
+    network = _network(model)
+    if (count := images.header(source).frames) > 1:
+        images.check_pictures(target, count, bits)
+        animation = _clean_all(network, images.pictures(source), **settings)
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        return images.write_pictures(animation, target, keep_profile)
+    rainy, extras = images.photograph(source)
+    background = clean(network, rainy, **settings)
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    return images.write(background, target, bits, extras, keep_profile)
+
+
+def _clean_all(network: nn.Module, animation: images.Animation, progress: bool = False, **settings) -> images.Animation:
+    """The pictures without rain, each by itself."""
+    from tqdm.auto import tqdm
+
+    cleaned = []
+    for colour, extras in tqdm(animation.pictures, disable=not progress, unit="picture"):
+        background = clean(network, colour[None].float() / 255, **settings)[0]
+        cleaned.append((images.to_bytes(background), extras))
+    return animation._replace(pictures=cleaned)
 
 
 def derain_folder(
@@ -339,13 +440,17 @@ def derain_folder(
     *,
     pattern: str | None = None,
     overwrite: bool = False,
+    bits: int = 8,
+    keep_profile: bool = False,
     progress: bool = False,
     **settings,
 ) -> Report:
     """Takes the rain off every image below a folder, into a folder of the same structure.
 
-    A bad image does not stop the others; it is named in the report. Hidden files are left out. A format that
-    is only read, such as GIF, comes out as PNG with its ending added: `rain.gif` becomes `rain.gif.png`.
+    A bad image does not stop the others; it is named in the report, and so is a folder that cannot be opened. Hidden
+    files and folders are passed over; other files that are no images by their endings are counted. A format that
+    is only read, such as GIF, comes out as PNG with its ending added: `rain.gif` becomes `rain.gif.png`. EXIF and alpha
+    go along where the format holds them, and the report says what did not.
 
     Args:
         source: the folder with the images.
@@ -353,38 +458,62 @@ def derain_folder(
         model: shipped weights by name, a .safetensors path, or a network.
         pattern: which files to take, for example "*.jpg" or "day1/*"; by default those with an image's ending.
         overwrite: whether to make results anew that are there already.
+        bits: 16 for PNG and TIFF files of 16 bits; results of other formats have 8.
+        keep_profile: whether results have their sources' colour profiles, in place of sRGB: `images.write`.
         progress: whether to show a bar over the files.
         settings: tile, device, dtype, ensemble, strength; see `clean`.
 
     Raises:
-        DerainError: no such folder, no images in it, `target` is the same folder, or settings that do not fit.
+        DerainError: no such folder, no images in it, `target` is the same folder, two images whose results would have
+            one name, or settings that do not fit.
     """
     from tqdm.auto import tqdm
 
-    source, target = Path(source), Path(target)
-    found = _find(source, target, pattern)
-    network, report = _network(model), Report()
-    for path in tqdm(found, disable=not progress, unit="image"):
-        result = target / path.relative_to(source)
-        if result.suffix.lower() not in images.WRITABLE:
-            result = result.with_name(f"{result.name}.png")
-        if result.exists() and not overwrite:
-            report.skipped.append(result)
-            continue
+    source, target, report = Path(source), Path(target), Report()
+    found = _find(source, target, pattern, report)
+    results = _results(found, source, target)
+    network, made = _network(model), {}
+    for path, result in tqdm(results.items(), disable=not progress, unit="image"):
+        # Where capitals count for nothing, or accents are spelt otherwise, two names may be those of one file.
+        twin = made.setdefault(unicodedata.normalize("NFC", str(result)).casefold(), result)
         try:
-            rainy, _ = images.to_tensor(path)
-            background = clean(network, rainy, **settings)
-            result.parent.mkdir(parents=True, exist_ok=True)
-            images.write(background, result)
+            if twin != result and result.exists() and result.samefile(twin):
+                raise ImageError(f"{path}: on this drive its result has the name of another's, {twin}; rename one")
+            if result.exists() and not overwrite:
+                report.skipped.append(result)
+                continue
+            depth = bits if images.holds_16(result) else 8
+            lost = derain_file(path, result, network, bits=depth, keep_profile=keep_profile, **settings)
         except ImageError as error:
             report.failed[path] = str(error)
+        except OSError as error:  # a folder for the result that cannot be made, a name that is too long
+            report.failed[path] = f"{printable(str(result))}: {error.strerror}"
         else:
             report.written.append(result)
+            report.lost.extend(filter(None, [lost]))
     return report
 
 
-def _find(source: Path, target: Path, pattern: str | None) -> list[Path]:
-    """The images below `source` that are not results of an earlier run."""
+def _results(found: list[Path], source: Path, target: Path) -> dict[Path, Path]:
+    """The result of each image.
+
+    Raises:
+        DerainError: two would be one file.
+    """
+    results = {path: target / path.relative_to(source) for path in found}
+    for path, result in results.items():
+        if result.suffix.lower() not in images.WRITABLE:
+            results[path] = result.with_name(f"{result.name}.png")
+    takers: dict[Path, Path] = {}
+    for path, result in results.items():
+        if result in takers:
+            raise DerainError(f"{takers[result]} and {path} would both become {result}; rename one of them")
+        takers[result] = path
+    return results
+
+
+def _find(source: Path, target: Path, pattern: str | None, report: Report) -> list[Path]:
+    """The images below `source` that are not results of an earlier run; the report takes what is left out."""
     if not source.is_dir():
         raise DerainError(f"there is no folder {source}")
     if target.exists() and not target.is_dir():
@@ -392,15 +521,23 @@ def _find(source: Path, target: Path, pattern: str | None) -> list[Path]:
     inside = target.resolve()
     if inside == source.resolve():
         raise DerainError(f"the results would mix with the images in {source}; name another folder for them")
-    found = [
-        path
-        for path in sorted(source.rglob(pattern or "*"))
-        if path.is_file()
-        and (pattern or path.suffix.lower() in images.READABLE)
-        and not any(part.startswith(".") for part in path.relative_to(source).parts)
-        and inside not in path.resolve().parents
-    ]
+    below, closed = files.below(source)
+    below = [path for path in below if inside not in Path(os.path.realpath(path)).parents]
+    if pattern:
+        found = sorted(_matching(source, pattern).intersection(below))
+    else:
+        found = [path for path in below if path.suffix.lower() in images.READABLE]
+        report.left_out.update(Counter(path.suffix.lower() or "without ending" for path in set(below) - set(found)))
+    report.failed.update({path: f"{path}: {reason}: nothing in it was looked at" for path, reason in closed.items()})
     if not found:
         kinds = f"files that match {pattern!r}" if pattern else f"images ({', '.join(images.READABLE)})"
-        raise DerainError(f"there are no {kinds} in {source}")
+        reasons = [*filter(None, [report.others]), *report.failed.values()]
+        raise DerainError("; ".join([f"there are no {kinds} in {source}", *reasons]))
     return found
+
+
+def _matching(source: Path, pattern: str) -> set[Path]:
+    try:
+        return set(source.rglob(pattern))
+    except (NotImplementedError, ValueError):  # an absolute one, or an empty part
+        raise DerainError(f"pattern {pattern!r} is no name in a folder; give one such as '*.jpg' or 'day1/*'") from None

@@ -197,6 +197,8 @@ class Recipe:
         ):
             if getattr(self, name) < 1:
                 self._refuse(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.seed < 2**63:
+            self._refuse(f"seed must be from 0 to 2⁶³ − 1, not {self.seed}")
         if self.validation < 0:
             self._refuse(f"validation must not be negative; got {self.validation}")
         if self.patch < 16:
@@ -327,7 +329,7 @@ class Recipe:
             RecipeError: not JSON, or not a recipe.
         """
         try:
-            values = json.loads(text.read_text() if isinstance(text, Path) else text)
+            values = json.loads(text.read_text(encoding="utf-8") if isinstance(text, Path) else text)
             return cls(**_from_plain(values)).checked()
         except (json.JSONDecodeError, TypeError, AttributeError, OSError) as error:
             raise RecipeError(f"not a recipe in JSON: {error}") from None

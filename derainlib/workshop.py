@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 
 from derainlib import evaluation, files
+from derainlib.data.fingerprint import fingerprint
 from derainlib.data.synthetic import Sources
 from derainlib.errors import DerainError, WeightsError
 from derainlib.evaluation import Scores
@@ -28,6 +29,7 @@ from derainlib.layers import Pair
 from derainlib.models import weights
 from derainlib.recipe import Recipe
 from derainlib.training import train
+from derainlib.training.folder import require_same_data
 
 FINAL, LAST_STAGE = "final", "last stage"
 """What scores.json calls a network, and the same without its refinement."""
@@ -86,7 +88,7 @@ class Outcome:
     @classmethod
     def read(cls, trial: Trial, sets: Sequence[str]) -> "Outcome":
         """The outcome of a training that was scored on these sets."""
-        found = evaluation.from_json((trial.folder / "scores.json").read_text())
+        found = evaluation.from_json((trial.folder / "scores.json").read_text(encoding="utf-8"))
         return cls(weights.card(trial.last), {(s.dataset, s.model): s for s in found if s.dataset in sets})
 
 
@@ -150,8 +152,10 @@ def _one(trial: Trial, sets: Sequence[str], sets_dir: str, owner: Owner) -> tupl
     try:
         owner.require()
         trial.folder.mkdir(parents=True, exist_ok=True)
-        with one_thread(), alone(trial.folder):
-            if not trial.is_trained:
+        with one_thread(), files.locked(trial.folder / "lock", wait=True):  # perhaps another study works in it
+            if trial.is_trained:
+                require_same_data(trial.folder, fingerprint(trial.gather()))
+            else:
                 train(trial.recipe, trial.gather(), trial.folder, observers=[owner.require])
             _score(trial, sets, sets_dir)
     except Exception as error:  # of whatever kind: the other rows must go on
@@ -171,23 +175,10 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Waits while another process, perhaps of another study, works in the folder."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        yield
-        return
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _score(trial: Trial, sets: Sequence[str], sets_dir: str):
     """Adds the scores of sets that are not scored yet to scores.json, of a refined network without refinement too."""
     path = trial.folder / "scores.json"
-    found = evaluation.from_json(path.read_text()) if path.exists() else []
+    found = evaluation.from_json(path.read_text(encoding="utf-8")) if path.exists() else []
     missing = [name for name in sets if name not in {scores.dataset for scores in found}]
     if not missing:
         return

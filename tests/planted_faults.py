@@ -105,7 +105,10 @@ FAULTS = (
     Fault(
         "transparency over black", "tests/test_images.py",
         "planes += 1 - alpha", "planes += 0 * alpha",
-        (("values += 1 - alpha", "values += 0 * alpha"),),
+        (
+            ("values += 1 - alpha", "values += 0 * alpha"),
+            ("image * alpha + (1 - alpha)", "image * alpha + (0 * alpha)"),
+        ),
     ),
     Fault(
         "RGB read as BGR", "tests/test_images.py",

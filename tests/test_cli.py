@@ -1,9 +1,13 @@
 """`derain …`: each command once, every mistake in one line, nothing half-written."""
 
 import dataclasses
+import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
+import warnings
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from derainlib import cli, images, models, studies, training
 from derainlib.data import export, scenes
 from derainlib.inference import clean
 from derainlib.models import weights
+from tests import icc
 from tests.hostile_files import HOSTILE
 
 
@@ -52,6 +57,14 @@ class TestImage:
         expected = clean(weights.load("tiny.safetensors"), images.read("rainy.png")[None])[0]
         assert (images.read("dry.png") - expected).abs().max() <= 0.5 / 255 + 1e-6
 
+    def test_into_a_folder(self, here, capsys):
+        (here / "dry").mkdir()
+        assert "dry: a folder; name the file in it" in fails(capsys, "image", "rainy.png", "dry", *TINY)
+
+    def test_a_segmenter(self, capsys):
+        assert "takes no rain off" in fails(capsys, "image", "rainy.png", "dry.png", "--model", "espnet")
+        assert "takes no rain off" in fails(capsys, "score", "espnet", "--sets", "skimage-light", "--limit", "1")
+
     def test_sixteen_bits_and_tiles(self):
         assert cli.main(["image", "rainy.png", "dry.png", *TINY, "--bits", "16", "--tile", "35"]) == 0
         expected = clean(weights.load("tiny.safetensors"), images.read("rainy.png")[None])[0]
@@ -65,6 +78,21 @@ class TestImage:
         assert (images.read("dry.png") - expected[0]).abs().max() < 2e-5
         assert (expected - clean(model, rainy, ensemble=True)).abs().max() > 1e-3
         assert (expected - clean(model, rainy, strength=0.7)).abs().max() > 1e-3
+
+    def test_what_is_lost_is_said_in_one_line_and_the_profile_kept_when_told(self, capsys):
+        exif = Image.Exif()
+        exif[306] = "2024:05:17 08:30:00"
+        Image.open("rainy.png").save("wide.png", icc_profile=icc.P3, exif=exif)
+        assert cli.main(["image", "wide.png", "dry.bmp", *TINY]) == 0
+        assert (
+            capsys.readouterr().err
+            == "derain: dry.bmp: 8-bit BMP cannot hold this EXIF (date, place, camera): left out\n"
+        )
+        assert cli.main(["image", "wide.png", "dry.png", *TINY, "--keep-profile", "--strength", "0"]) == 0
+        assert capsys.readouterr() == ("", "")
+        dry = Image.open("dry.png")
+        assert dry.info["icc_profile"] == icc.P3
+        assert dry.getexif()[306] == exif[306]
 
     def test_replaces_only_when_told(self, capsys):
         assert cli.main(["image", "rainy.png", "dry.png", *TINY]) == 0
@@ -81,7 +109,7 @@ class TestImage:
         assert (str(path) if str(path).isprintable() else ascii(str(path))) in line
 
     def test_a_bad_target_costs_no_time(self, capsys, monkeypatch):
-        monkeypatch.setattr(images, "to_tensor", lambda image: pytest.fail("the image was read first"))
+        monkeypatch.setattr(images, "photograph", lambda path: pytest.fail("the image was read first"))
         assert "ending" in fails(capsys, "image", "rainy.png", "dry.xyz", *TINY)
         assert "no folder" in fails(capsys, "image", "rainy.png", "missing/dry.png", *TINY)
         assert "16 bits" in fails(capsys, "image", "rainy.png", "dry.jpg", "--bits", "16", *TINY)
@@ -97,7 +125,7 @@ class TestImage:
         def interrupt(*args):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(images, "to_tensor", interrupt)
+        monkeypatch.setattr(images, "photograph", interrupt)
         assert cli.main(["image", "rainy.png", "dry.png", *TINY]) == 130
         assert capsys.readouterr().err == "derain: interrupted\n"
 
@@ -124,6 +152,22 @@ class TestFolder:
     def test_refuses(self, capsys):
         assert "strength" in fails(capsys, "folder", ".", "dry", *TINY, "--strength", "-1")
         assert "no folder" in fails(capsys, "folder", "missing", "dry", *TINY)
+
+    def test_sixteen_bits(self, here):
+        (here / "rain").mkdir()
+        Image.fromarray(np.random.default_rng(0).integers(0, 2**16, (20, 30), dtype=np.uint16)).save("rain/deep.png")
+        assert cli.main(["folder", "rain", "same", *TINY, "--strength", "0", "--bits", "16"]) == 0
+        assert torch.equal(images.read("same/deep.png"), images.read("rain/deep.png"))
+
+    def test_what_is_left_out_is_counted(self, here, capsys):
+        (here / "rain").mkdir()
+        os.rename("rainy.png", "rain/rainy.png")
+        (here / "rain/photo.nef").write_bytes(b"rain")
+        assert cli.main(["folder", "rain", "dry", *TINY]) == 0
+        assert capsys.readouterr().out == "1 written, 0 already there, 0 failed\n1 file left out: 1 .nef\n"
+
+    def test_an_absolute_pattern(self, here, capsys):
+        assert "is no name in a folder" in fails(capsys, "folder", ".", "dry", *TINY, "--pattern", f"{here}/*.png")
 
 
 class TestModels:
@@ -166,6 +210,14 @@ class TestConvert:
         assert "authors.pth" in weights.card("ours.safetensors")["source"]
         assert "--overwrite" in fails(capsys, *words)
         assert cli.main([*words, "--overwrite"]) == 0
+
+    def test_a_neighbour_of_another_kind_is_never_replaced(self, checkpoint, here, capsys):
+        words = ["convert", "authors.pth", "ours.safetensors", "--model", "srn"]
+        for mine in ('{"mine": 1}', "[]", "no JSON"):
+            (here / "ours.json").write_text(mine)
+            assert "ours.json is there already" in fails(capsys, *words)
+            assert "no card of weights; name another output" in fails(capsys, *words, "--overwrite")
+            assert (here / "ours.json").read_text() == mine
 
     def test_refuses(self, checkpoint, capsys):
         assert "no weights file" in fails(capsys, "convert", "missing.pth", "ours.safetensors")
@@ -239,6 +291,110 @@ class TestCommandLine:
         run = subprocess.run([*start, "image", "missing.png", "x.png", *TINY], capture_output=True, text=True)
         assert (run.returncode, run.stdout) == (2, "")
         assert run.stderr == "derain: missing.png: No such file or directory\n"
+
+    @pytest.mark.parametrize(
+        ("error", "line"),
+        [
+            (PermissionError(13, "Permission denied", "closed"), "closed: Permission denied"),
+            (OSError(18, "Invalid cross-device link", "a", None, "b"), "a: b: Invalid cross-device link"),
+            (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "not enough memory"),
+            (MemoryError(), "not enough memory"),
+            (OverflowError("too\nlarge"), "unexpected OverflowError: too large; DERAIN_TRACEBACK=1"),
+            (derainlib.errors.DerainError("a\nb\x1b[31m.png: no"), r"a\nb\x1b[31m.png: no"),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_whatever_happens_is_one_line(self, capsys, monkeypatch, error, line):
+        def fail(*_):
+            raise error
+
+        monkeypatch.setattr(models, "list_models", fail)
+        assert line in fails(capsys, "models")
+        monkeypatch.setenv("DERAIN_TRACEBACK", "1")
+        with pytest.raises(type(error)):
+            cli.main(["models"])
+
+    def test_a_warning_is_one_line(self, capsys, monkeypatch):
+        monkeypatch.setattr(models, "list_models", lambda: warnings.warn("look\nhere", stacklevel=1) or ["srn"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            assert cli.main(["models"]) == 0
+        assert capsys.readouterr().err == r"derain: look\nhere" + "\n"
+
+    @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+    def test_a_console_of_another_encoding(self, here, encoding):
+        """As on Windows, and under the C locale."""
+        (here / "\u96e8").mkdir()
+        Image.new("RGB", (8, 8)).save("\u96e8/\u96e8.png")
+        words = [sys.executable, "-m", "derainlib", "folder", "\u96e8", "dry", *TINY]
+        run = subprocess.run(words, capture_output=True, env=os.environ | {"PYTHONIOENCODING": encoding})
+        assert (run.returncode, run.stderr) == (1, b"")
+        assert b"\\u96e8.png: 8 x 8 pixels" in run.stdout
+
+    @pytest.mark.parametrize("words", ["models", "--help", "train --help"])
+    def test_a_reader_that_stops_reading(self, words):
+        reading, writing = os.pipe()
+        os.close(reading)
+        run = subprocess.run(
+            [sys.executable, "-m", "derainlib", *words.split()], stdout=writing, stderr=subprocess.PIPE
+        )
+        os.close(writing)
+        assert run.returncode in (0, 141)
+        assert run.stderr == b""
+
+
+CLOSED = {
+    "image photographs/1.png dry.png --model tiny.safetensors": (2, "dry.png: cannot be written: Permission denied"),
+    "image closed/1.png mine/dry.png --model tiny.safetensors": (2, "closed/1.png: Permission denied"),
+    "folder photographs dry --model tiny.safetensors": (1, "dry/1.png: Permission denied"),
+    "folder closed mine/dry --model tiny.safetensors": (2, "closed: Permission denied"),
+    "train srn run --scale tiny --clean-dir photographs": (2, "run: Permission denied"),
+    "train srn mine/run --scale tiny --clean-dir closed": (2, "closed: Permission denied"),
+    "train srn mine/run --scale tiny --clean-dir photographs --clean-list closed.txt": (
+        2,
+        "closed.txt: Permission denied",
+    ),
+    "check closed": (2, "closed: is not a folder that can be read"),
+}
+"""Commands of a user who may read neither `closed` nor `closed.txt`, and write into `mine` alone."""
+
+AS_ANOTHER_USER = """
+import contextlib, io, json, os, sys
+import derainlib.training, derainlib.inference, derainlib.data.check, accelerate, cProfile, torch._dynamo
+from derainlib import cli
+from PIL import Image
+Image.init()  # what is imported later on, the other user may not read
+os.setgid(65534), os.setuid(65534)
+told = []
+for words in sys.argv[1:]:
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+        status = cli.main(words.split())
+    told.append((status, out.getvalue()))
+print(json.dumps(told))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become another user")
+def test_what_may_not_be_read_or_written_is_named_in_one_line():
+    with tempfile.TemporaryDirectory() as place:  # pytest's own folders are closed to others
+        os.chmod(place, 0o755)
+        for name, mode in (("mine", 0o777), ("closed", 0o700), ("photographs", 0o755)):
+            os.mkdir(f"{place}/{name}")
+            os.chmod(f"{place}/{name}", mode)
+        Image.new("RGB", (40, 40)).save(f"{place}/photographs/1.png")
+        with open(f"{place}/closed.txt", "w") as file:
+            file.write("1\n")
+        os.chmod(f"{place}/closed.txt", 0o600)
+        weights.save(models.create("srn", stages=1, width=6), f"{place}/tiny.safetensors", {})
+        run = subprocess.run(
+            [sys.executable, "-c", AS_ANOTHER_USER, *CLOSED], cwd=place, capture_output=True, text=True, check=True
+        )
+        there = {"closed", "closed.txt", "mine", "photographs", "tiny.safetensors", "tiny.json"}
+        assert set(os.listdir(place)) == there
+    for (status, told), (words, (expected, line)) in zip(json.loads(run.stdout), CLOSED.items(), strict=True):
+        assert status == expected, words
+        assert line in told, words
+        assert len(told.splitlines()) == status % 2 + 1, words  # a folder's report counts before it names
 
 
 class TestPublicFace:
@@ -392,15 +548,48 @@ class TestTrain:
             (["srn", "run", "--set", "minutes=5"], "minutes are given by themselves"),
             (["srn", "run", "--minutes", "nan"], "minutes must be a finite number"),
             (["srn", "run", "--workers", "-5"], "workers is -5"),
+            (["srn", "run", "--workers", "1000000"], "at most 256"),
+            (["srn", "run", "--set", f"seed={10**20}"], "seed must be from 0"),
+            (["srn", "run", "--set", "seed=-1"], "seed must be from 0"),
             (["srn", "run", "--vgg", "vgg.safetensors"], "no term of its loss is perceptual"),
             (["brn", "run", "--start", "tiny.safetensors"], "holds weights of srn, not of brn"),
             (["srn", "run", "--start", "nosuch"], "no shipped weights are called 'nosuch'"),
-            (["srn", "run", "--pairs-dir", "."], "clean photographs alone are given as clean_dir"),
-            (["srn", "run", "--clean-list", "some.txt"], "give that folder too"),
+            (["srn", "run", "--pairs-dir", "."], "clean photographs alone are given as --clean-dir"),
+            (
+                ["srn", "run", "--clean-list", "some.txt"],
+                "--clean-list names files of --clean-dir; give that folder too",
+            ),
         ],
     )
     def test_mistakes(self, capsys, words, reason):
         assert reason in fails(capsys, "train", *words)
+
+    @pytest.mark.parametrize(
+        ("names", "words"),
+        [
+            (["rain/1.png", "dry/1.png"], "rename one, or give a text file with two paths a line, rainy and clean"),
+            (["rain/1.png", "clean/1.png", "rain/2.png"], "list the pairs you want in a file for --pairs-list"),
+            (["a.png", "b.png"], "give them as --clean-dir, otherwise give a text file with two paths a line"),
+        ],
+    )
+    def test_advice_is_in_the_words_of_the_command(self, capsys, names, words):
+        for name in names:
+            os.makedirs(os.path.dirname(f"mine/{name}"), exist_ok=True)
+            pixels = np.random.default_rng(len(name)).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(f"mine/{name}")
+        line = fails(capsys, "train", "srn", "run", "--scale", "tiny", "--pairs-dir", "mine")
+        assert words in line
+        assert not re.search("`split`|_dir|_list|read\\(|pass ", line)
+
+    def test_a_run_on_other_data_is_refused(self, capsys, here):
+        (here / "mine").mkdir()
+        os.rename("rainy.png", "mine/1.png")
+        words = ["train", "srn", "run", "--scale", "tiny", "--steps", "1", "--clean-dir", "mine", "--set", "patch=16"]
+        words += ['options={"stages": 1, "width": 6}']
+        assert cli.main(words) == 0
+        capsys.readouterr()
+        os.rename("mine/1.png", "mine/2.png")
+        assert "run holds a run on other data" in fails(capsys, *words)
 
 
 class TestStudy:

@@ -1,8 +1,20 @@
-"""Files on Windows, where no folder can be opened, and only what may be written can be synced."""
+"""Files are whole or absent on whatever drive: Windows opens no folders, some refuse syncing, modes or locks."""
 
+import errno
 import os
+import subprocess
+import sys
+
+import pytest
 
 from derainlib import files
+
+
+def refusing(error: int):
+    def refuse(*_, **__):
+        raise OSError(error, os.strerror(error))
+
+    return refuse
 
 
 def test_windows_writes_whole_files_too(monkeypatch, tmp_path):
@@ -13,8 +25,87 @@ def test_windows_writes_whole_files_too(monkeypatch, tmp_path):
             raise PermissionError(f"{path} cannot be opened so")
         return opened(path, flags, *more, **named)
 
-    monkeypatch.setattr(files.sys, "platform", "win32")
     monkeypatch.setattr(os, "open", windows)
     files.write_atomically(tmp_path / "some.txt", b"rain")
     files.sync(tmp_path / "some.txt")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("some.txt", b"rain")]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EPERM, errno.ENOTSUP])
+def test_a_drive_that_knows_neither_syncing_nor_modes(monkeypatch, tmp_path, code):
+    for name in ("fsync", "chmod"):
+        monkeypatch.setattr(os, name, refusing(code))
+    files.write_atomically(tmp_path / "some.txt", b"rain")
+    files.sync(tmp_path)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("some.txt", b"rain")]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_data_that_are_lost_are_an_error(monkeypatch, tmp_path, code):
+    monkeypatch.setattr(os, "fsync", refusing(code))
+    with pytest.raises(OSError, match=os.strerror(code)):
+        files.write_atomically(tmp_path / "some.txt", b"rain")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["r" * 246 + ".txt", "\u96e8" * 81 + ".txt"])
+def test_names_as_long_as_they_may_be(tmp_path, name):
+    files.write_atomically(tmp_path / name, b"rain")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"rain")]
+
+
+def test_a_file_that_windows_holds_for_a_moment(monkeypatch, tmp_path):
+    replaced, calls = os.replace, []
+
+    def held(*names):
+        calls.append(names)
+        if len(calls) < 3:
+            raise PermissionError(13, "used by another process")
+        return replaced(*names)
+
+    monkeypatch.setattr(os, "replace", held)
+    with pytest.raises(PermissionError):
+        files.write_atomically(tmp_path / "some.txt", b"rain")
+    monkeypatch.setattr(files, "IS_WINDOWS", True)
+    files.write_atomically(tmp_path / "some.txt", b"rain")
+    assert (tmp_path / "some.txt").read_bytes() == b"rain"
+
+
+LOCKING = """
+import os, sys
+from pathlib import Path
+from derainlib import files
+with files.locked(Path("lock")):
+    if not os.fork():
+        print("alone", flush=True)
+        os._exit(len(sys.stdin.read()))
+    os._exit(0)
+"""
+"""Locks, starts a process, and dies; the other lives until its input ends."""
+
+
+def test_one_process_at_a_time(tmp_path):
+    with files.locked(tmp_path / "lock"):
+        with pytest.raises(BlockingIOError), files.locked(tmp_path / "lock"):
+            pass
+        other = subprocess.run([sys.executable, "-c", LOCKING], cwd=tmp_path, capture_output=True, text=True)
+        assert "BlockingIOError" in other.stderr
+    with files.locked(tmp_path / "lock"):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on Windows")
+def test_what_a_process_started_keeps_nobody_away_once_it_died(tmp_path):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", LOCKING], cwd=tmp_path, text=True, **pipes) as other:
+        assert other.stdout.readline() == "alone\n"
+        assert other.wait(60) == 0
+        with files.locked(tmp_path / "lock"):
+            pass
+
+
+def test_a_drive_without_locks(monkeypatch, tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(fcntl, "flock", refusing(errno.ENOLCK))
+    with files.locked(tmp_path / "lock"), files.locked(tmp_path / "lock"):
+        pass

@@ -162,11 +162,16 @@ class TestFormats:
         assert found.shape == ((64, 48, 3) if orientation > 4 else (48, 64, 3))
         assert np.array_equal(found, upright)
 
+    def test_a_big_tiff(self, tmp_path):
+        tifffile.imwrite(tmp_path / "photo.tif", PHOTO, bigtiff=True, photometric="rgb")
+        assert np.array_equal(channels_last(images.read(tmp_path / "photo.tif")), PHOTO.astype(np.float32) / 255)
+        assert images.header(tmp_path / "photo.tif").size == PHOTO.shape[:2]
+
     def test_a_damaged_exif_block_does_no_harm(self, tmp_path):
         path = saved(tmp_path, Image.fromarray(PHOTO), "photo.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\0\1")
         assert images.read(path).shape == (3, 48, 64)
 
-    def test_an_icc_profile_is_ignored(self, tmp_path):
+    def test_a_damaged_icc_profile_is_ignored(self, tmp_path):
         path = saved(tmp_path, Image.fromarray(PHOTO), "photo.png", icc_profile=b"no profile at all")
         assert np.array_equal(channels_last(images.read(path)), PHOTO.astype(np.float32) / 255)
 
@@ -282,7 +287,7 @@ class TestWrite:
             ("photo.png", 12, "8 or 16 bits"),
             ("photo.jpg", 16, "only PNG and TIFF"),
             ("missing/photo.png", 8, "no folder"),
-            ("taken.png", 8, "not a file"),
+            ("taken.png", 8, "a folder; name the file in it"),
             ("file/photo.png", 8, "no folder"),
             ("n" * 300 + ".png", 8, "too long"),
             ("null\0.png", 8, "null"),
@@ -386,13 +391,14 @@ class TestToTensor:
             tensor, back = images.to_tensor(image)
             assert np.array_equal(np.asarray(back(tensor)), PHOTO)
 
-    def test_a_pil_image_is_turned_and_laid_over_white(self):
+    def test_a_pil_image_is_turned_and_its_alpha_kept_apart(self):
         exif = Image.Exif()
         exif[0x0112] = 6
         file = io.BytesIO(encoded("PNG", Image.new("RGBA", (20, 30), (0, 0, 0, 0)), exif=exif))
-        tensor, _ = images.to_tensor(Image.open(file))
+        tensor, back = images.to_tensor(Image.open(file))
         assert tensor.shape == (1, 3, 20, 30)
-        assert tensor.eq(1).all()
+        assert tensor.eq(0).all()
+        assert back(tensor).getextrema() == ((0, 0),) * 4
 
     def test_alpha_is_handed_back_and_the_colours_are_not_touched_by_it(self):
         array = np.dstack([PHOTO, PHOTO[..., :1]])

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "derainlib"
 
 ORDER = (
-    ("errors",), ("discovery",), ("files",), ("layers",), ("image_formats",), ("images",),
+    ("errors",), ("discovery",), ("files",), ("layers",), ("image_profiles",), ("image_formats",), ("images",),
     ("rain_styles",), ("rain_presets", "streaks"), ("rain",), ("mixtures",), ("sparsity",),
     ("metrics",), ("data", "models", "losses"), ("inference", "recipe"), ("papers",), ("recipes",), ("evaluation",),
     ("seeing", "pace", "memory"), ("training",), ("workshop",), ("studies",), ("lab", "cli"), ("__main__",),

@@ -7,18 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageSequence
 from torch import nn
 from torch.nn import functional as F
 
-from derainlib import inference, metrics, models
+from derainlib import image_profiles, images, inference, metrics, models
 from derainlib.data import samples
 from derainlib.errors import DerainError, ImageError, WeightsError
-from derainlib.inference import clean, derain, derain_folder, plan
+from derainlib.inference import clean, derain, derain_file, derain_folder, plan
 from derainlib.layers import Layers
+from derainlib.models import weights
+from tests import icc
 
 
 class Toy(nn.Module):
@@ -280,8 +283,52 @@ class TestClean:
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
     def test_without_a_gpu(self):
-        with pytest.raises(DerainError, match="no CUDA"):
+        with pytest.raises(DerainError, match=r"'cuda' cannot be used here .*; take 'cpu'"):
             clean(Toy(), photo(64, 64), device="cuda")
+
+    @pytest.mark.parametrize("device", ["mps", "xpu", "hpu", "vulkan", "meta", "cpu:7x"])
+    def test_a_device_that_is_not_there_is_one_line(self, device):
+        if torch.accelerator.is_available() and torch.accelerator.current_accelerator().type == device:
+            pytest.skip("it is there")
+        with pytest.raises(DerainError, match="take 'cpu'") as caught:
+            clean(Toy(), photo(64, 64), device=device)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 200
+
+    def test_whatever_accelerator_there_is_computes(self, monkeypatch):
+        """As in training: Apple's and Intel's too."""
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
+        assert inference._device(Toy(), None) == torch.device("mps")
+        assert inference._device(Toy(), "cpu") == torch.device("cpu")
+
+    @pytest.mark.filterwarnings("ignore:fp16 on this processor")
+    @pytest.mark.parametrize("name", ["qsnet", "dcdnet", "srn", "brn", "phpnet", "menet"])
+    def test_half_precision_on_a_cpu(self, name):
+        """Slow where the processor has no kernels for it, but right."""
+        rainy = samples.street((64, 64), 3)[0][..., :32, :40]
+        found = clean(weights.load(name), rainy, dtype="fp16", device="cpu")
+        assert (found - clean(weights.load(name), rainy, device="cpu")).abs().max() < 0.03
+
+    def test_slow_half_precision_is_said(self, monkeypatch):
+        monkeypatch.setattr(inference, "FUSED_TYPES", {torch.float32})
+        with pytest.warns(UserWarning, match="fp16 on this processor takes about ten times as long"):
+            clean(Toy(), photo(32, 32), dtype="fp16", device="cpu")
+
+    @pytest.mark.parametrize("name", sorted(models.SEGMENTERS))
+    def test_a_segmenter_takes_no_rain_off(self, name):
+        """Its background is the photograph itself: a result that looks as if there had been no rain."""
+        for model in (models.create(name), name):
+            with pytest.raises(DerainError, match=r"takes no rain off; .*brn.* do"):
+                derain(np.zeros((32, 32, 3), np.uint8), model)
+
+    @pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile, torch.optim.swa_utils.AveragedModel])
+    def test_what_is_wrapped_around_a_network_is_taken_off(self, wrap):
+        assert torch.equal(clean(wrap(Toy()), photo(64, 64)), clean(Toy(), photo(64, 64)))
+
+    def test_a_network_of_other_people(self):
+        with pytest.raises(DerainError, match=r"Conv2d does not say what it sees .* halo, global_statistics"):
+            clean(nn.Conv2d(3, 3, 3), photo(64, 64))
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
     def test_a_gpu_by_the_same_call(self):
@@ -504,7 +551,8 @@ class TestFolder:
         assert not (target / "day2").exists(), "an empty folder for nothing"
         lines = str(report).splitlines()
         assert lines[0] == "5 written, 0 already there, 3 failed"
-        assert len(lines) == 4
+        assert lines[1] == "1 file left out: 1 .txt"
+        assert len(lines) == 5
         assert np.array_equal(np.asarray(Image.open(target / "a.png")), np.asarray(derain(source / "a.png", Toy())))
 
     def test_what_is_there_is_skipped_unless_told(self, source, tmp_path):
@@ -529,11 +577,110 @@ class TestFolder:
         assert report.written == [tmp_path / "dry/day1/c.PNG"]
         assert report.failed == {}
 
+    def test_what_no_ending_calls_an_image_is_counted(self, source, tmp_path):
+        for name in ("photo.NEF", "photo.jxl", "day1/film.mp4", "day1/photo.nef", ".hidden/photo.jxl", "README"):
+            (source / name).parent.mkdir(exist_ok=True)
+            (source / name).write_bytes(b"rain")
+        for name in ("f.jfif", "g.jpe", "h.mpo"):
+            Image.new("RGB", (20, 30)).save(source / name, "MPO" if name == "h.mpo" else "JPEG")
+        report = derain_folder(source, tmp_path / "dry", Toy())
+        assert {"f.jfif", "g.jpe", "h.mpo.png"} < set(self.files(tmp_path / "dry"))
+        assert report.left_out == {".nef": 2, ".jxl": 1, ".mp4": 1, ".txt": 1, "without ending": 1}
+        assert "6 files left out: 1 .jxl, 1 .mp4, 2 .nef, 1 .txt, 1 without ending" in str(report)
+        (tmp_path / "raw").mkdir()
+        (source / "photo.NEF").rename(tmp_path / "raw/photo.nef")
+        with pytest.raises(DerainError, match=r"no images .*; 1 file left out: 1 \.nef"):
+            derain_folder(tmp_path / "raw", tmp_path / "none", Toy())
+
+    def test_a_folder_that_cannot_be_opened_is_a_failure(self, source, tmp_path, monkeypatch):
+        def refuse(path, scandir=os.scandir):
+            if str(path).endswith("day1"):
+                raise PermissionError(13, "Permission denied", str(path))  # root, as whom tests run, may open any
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        report = derain_folder(source, tmp_path / "dry", Toy())
+        assert len(report.written) == 3
+        assert "Permission denied" in report.failed[source / "day1"]
+
+    def test_what_is_called_like_an_image_and_is_no_file_is_a_failure(self, source, tmp_path):
+        (source / "nowhere.png").symlink_to(tmp_path / "nothing")
+        (source / "round.png").symlink_to(source / "round.png")
+        os.mkfifo(source / "pipe.png")
+        report = derain_folder(source, tmp_path / "dry", Toy())
+        reasons = {path.name: reason for path, reason in report.failed.items()}
+        assert "No such file" in reasons["nowhere.png"]
+        assert "not a regular file" in reasons["pipe.png"]
+        assert "symbolic links" in reasons["round.png"]
+
+    def test_two_images_of_one_result_are_refused_before_any_work(self, source, tmp_path):
+        Image.new("RGB", (20, 30)).save(source / "day1/deep/d.gif.png")
+        with pytest.raises(DerainError, match=r"d\.gif and .*d\.gif\.png would both become .*; rename one"):
+            derain_folder(source, tmp_path / "dry", Toy())
+        assert not (tmp_path / "dry").exists()
+
+    @pytest.mark.parametrize(("first", "second"), [("photo.png", "Photo.png"), ("caf\u00e9.png", "cafe\u0301.png")])
+    def test_names_that_a_drive_takes_for_one(self, first, second, tmp_path, monkeypatch):
+        """Windows and macOS write both into one file: the second is a failure, not one that was there already."""
+        source, target = tmp_path / "rainy", tmp_path / "dry"
+        source.mkdir()
+        for name in (first, second):
+            Image.new("RGB", (20, 30)).save(source / name)
+
+        def like_windows(path, *more, exists=Path.exists):
+            return exists(target / first) or exists(target / second) if path.parent == target else exists(path, *more)
+
+        monkeypatch.setattr(Path, "exists", like_windows)
+        monkeypatch.setattr(Path, "samefile", lambda path, other: True)
+        report = derain_folder(source, target, Toy())
+        assert (len(report.written), len(report.skipped), len(report.failed)) == (1, 0, 1)
+        assert "rename one" in str(report)
+
+    def test_sixteen_bits_are_kept_or_their_loss_is_said(self, source, tmp_path):
+        deep = np.random.default_rng(0).integers(0, 2**16, (20, 30), dtype=np.uint16)
+        for name in ("deep.png", "deep.tif"):
+            Image.fromarray(deep).save(source / name)
+        report = derain_folder(source, tmp_path / "dry", Toy())
+        assert [line.split(": ", 1)[1] for line in report.lost] == [
+            "the source has 16 bits a colour: bits=16 (--bits 16) keeps them"
+        ] * 2
+        report = derain_folder(source, tmp_path / "deep", Toy(), bits=16)
+        assert report.lost == []
+        for name in ("deep.png", "deep.tif"):
+            expected = Toy()(images.read(source / name)[None]).background.clamp(0, 1)
+            assert (images.read(tmp_path / "deep" / name)[None] - expected).abs().max() < 1e-5
+        assert Image.open(tmp_path / "deep/b.jpg").size == (20, 30)
+
+    @pytest.mark.parametrize("pattern", ["/rainy/*.png", "", "."])
+    def test_a_pattern_that_is_none(self, source, tmp_path, pattern):
+        with pytest.raises(DerainError, match=r"pattern|no images"):
+            derain_folder(source, tmp_path / "dry", Toy(), pattern=pattern or "..//")
+
     def test_a_full_disk_is_reported_for_each(self, source, tmp_path, monkeypatch):
         monkeypatch.setattr(os, "replace", lambda *names: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         report = derain_folder(source, tmp_path / "dry", Toy())
         assert len(report.failed) == 8
         assert self.files(tmp_path / "dry") == []
+
+    def test_profiles_exif_and_alpha_go_along_and_the_report_says_what_did_not(self, source, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112], exif[306] = 6, "2024:05:17 08:30:00"
+        image = Image.new("RGBA", (20, 30), (120, 130, 140, 100))
+        for name in ("a.png", "day2/f.bmp", "day2/g.webp"):
+            values = {} if name.endswith("bmp") else {"exif": exif, "icc_profile": icc.P3}
+            (image.convert("RGB") if name.endswith("bmp") else image).save(source / name, **values)
+        Image.new("RGB", (20, 30)).save(source / "b.jpg", icc_profile=b"no profile at all")
+        report = derain_folder(source, tmp_path / "dry", Toy(), keep_profile=True)
+        assert [line.split(": ", 1)[0] for line in report.lost] == [str(tmp_path / "dry/b.jpg")]
+        assert "damaged" in str(report).splitlines()[-1]
+        for name in ("a.png", "day2/g.webp"):
+            found = Image.open(tmp_path / "dry" / name)
+            assert (found.mode, found.size, found.info["icc_profile"]) == ("RGBA", (30, 20), icc.P3)
+            assert found.getextrema()[3] == (100, 100)
+            assert found.getexif()[306] == exif[306]
+            assert found.getexif().get(0x0112, 1) == 1
+        derain_folder(source, tmp_path / "plain", Toy(), pattern="a.png")
+        assert Image.open(tmp_path / "plain/a.png").info["icc_profile"] == image_profiles.srgb()
 
     def test_a_wrong_setting_stops_at_once(self, source, tmp_path):
         with pytest.raises(DerainError, match="dtype"):
@@ -568,3 +715,82 @@ class TestFolder:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             derain_folder(source, tmp_path / "dry", Toy())
+
+
+class TestPictures:
+    """Files of several pictures: all are cleaned, each by itself, or the file is refused; none is lost in silence."""
+
+    @pytest.fixture
+    def pictures(self) -> list[Image.Image]:
+        """Smooth ones, which lossy formats keep."""
+        rows, columns = np.mgrid[:20, :30] / 30
+        values = [np.stack([rows + columns, k + columns - rows, k * rows + 0.5], -1) for k in (0.3, 0.9, 1.6)]
+        return [Image.fromarray(np.uint8(127 + 100 * np.sin(3 * value))) for value in values]
+
+    @staticmethod
+    def save(pictures: list[Image.Image], path: Path, **options) -> Path:
+        lossless = {"lossless": True} if path.suffix == ".webp" else {}
+        times = {} if path.suffix == ".tif" else {"duration": [100, 50, 70], "loop": 2}
+        pictures[0].save(path, save_all=True, append_images=pictures[1:], **times | lossless | options)
+        return path
+
+    @pytest.mark.parametrize("target", ["dry.png", "dry.webp", "dry.tif"])
+    @pytest.mark.parametrize("source", ["rain.gif", "rain.png", "rain.webp", "rain.tif"])
+    def test_each_is_cleaned_by_itself(self, pictures, tmp_path, source, target):
+        path = self.save(pictures, tmp_path / source)
+        assert derain_file(path, tmp_path / target, Toy()) == ""
+        made = Image.open(tmp_path / target)
+        assert made.n_frames == 3
+        for place, rainy in enumerate(ImageSequence.all_frames(Image.open(path))):
+            made.seek(place)
+            found, expected = (np.asarray(x.convert("RGB"), float) for x in (made, derain(rainy.convert("RGB"), Toy())))
+            assert np.abs(found - expected).mean() <= (15 if target == "dry.webp" else 0.1)
+            if not {source, target} & {"rain.tif", "dry.tif"}:
+                assert made.info["duration"] == [100, 50, 70][place]
+                assert made.info["loop"] == 2
+
+    @pytest.mark.parametrize(
+        ("target", "bits", "words"), [("d.jpg", 8, "3 pictures, which only"), ("d.png", 16, "8 bits")]
+    )
+    def test_what_holds_one_is_refused(self, pictures, tmp_path, target, bits, words):
+        path = self.save(pictures, tmp_path / "rain.gif")
+        with pytest.raises(ImageError, match=words):
+            derain_file(path, tmp_path / target, Toy(), bits=bits)
+        assert not (tmp_path / target).exists()
+
+    def test_in_a_folder(self, pictures, tmp_path):
+        (tmp_path / "rainy").mkdir()
+        self.save(pictures, tmp_path / "rainy/film.gif")
+        assert str(derain_folder(tmp_path / "rainy", tmp_path / "dry", Toy())) == "1 written, 0 already there, 0 failed"
+        assert Image.open(tmp_path / "dry/film.gif.png").n_frames == 3
+
+    def test_alpha_of_some_goes_along(self, pictures, tmp_path):
+        pictures[1].putalpha(100)
+        path = self.save([picture.convert("RGBA") for picture in pictures], tmp_path / "rain.png")
+        derain_file(path, tmp_path / "dry.png", Toy())
+        frames = ImageSequence.all_frames(Image.open(tmp_path / "dry.png"))
+        assert [frame.convert("RGBA").getextrema()[3] for frame in frames] == [(255, 255), (100, 100), (255, 255)]
+
+    def test_a_thumbnail_is_no_picture(self, pictures, tmp_path):
+        with tifffile.TiffWriter(tmp_path / "rain.tif") as tiff:
+            for picture, kind in ((pictures[0], 0), (pictures[1].resize((8, 6)), 1)):
+                tiff.write(np.asarray(picture), photometric="rgb", subfiletype=kind)
+        assert images.header(tmp_path / "rain.tif").frames == 1
+        assert derain_file(tmp_path / "rain.tif", tmp_path / "dry.jpg", Toy()) == ""
+
+    def test_pages_that_pillow_does_not_know(self, tmp_path):
+        tifffile.imwrite(tmp_path / "rain.tif", np.full((2, 20, 30, 3), 0.5, np.float32), photometric="rgb")
+        with pytest.raises(ImageError, match="a TIFF file of several pictures; save each in a file of its own"):
+            derain_file(tmp_path / "rain.tif", tmp_path / "dry.png", Toy())
+
+    def test_too_many_pixels_together(self, pictures, tmp_path, monkeypatch):
+        monkeypatch.setattr(images, "MAX_PIXELS", 3 * 20 * 30 - 1)
+        with pytest.raises(ImageError, match="3 pictures of 30 x 20 pixels, above the limit"):
+            derain_file(self.save(pictures, tmp_path / "rain.gif"), tmp_path / "dry.png", Toy())
+
+    def test_a_damaged_one_is_one_line(self, pictures, tmp_path):
+        path = self.save(pictures, tmp_path / "rain.gif")
+        path.write_bytes(path.read_bytes()[:-600])
+        with pytest.raises(ImageError, match="damaged"):
+            derain_file(path, tmp_path / "dry.png", Toy())
+        assert not (tmp_path / "dry.png").exists()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from derainlib import evaluation, workshop
+from derainlib import evaluation, files, workshop
 from derainlib.errors import DerainError, RecipeError
 from derainlib.evaluation import Record, Scores
 from derainlib.models import weights
@@ -464,15 +464,14 @@ def test_published_reports_are_read(path):
 
 def test_two_studies_at_once_wait_for_each_other(tmp_path):
     """The lock of a folder is held by one process at a time, and goes with the process."""
-    pytest.importorskip("fcntl")
     code = """
 from pathlib import Path
-from derainlib.workshop import alone
+from derainlib import files
 print("ready", flush=True)
-with alone(Path()):
+with files.locked(Path("lock"), wait=True):
     print("in")
 """
-    with workshop.alone(tmp_path):
+    with files.locked(tmp_path / "lock", wait=True):
         other = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
         assert other.stdout.readline() == "ready\n"
         with pytest.raises(subprocess.TimeoutExpired):

@@ -13,7 +13,7 @@ the two most alike reach 0.93; a copy in Rain100L reaches 0.9999. `SAME` lies be
 Not found: cropped copies. Of those that lost 1 % of each side 93 % are found, of those that lost 3 % only 4 %.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +121,7 @@ def examine(folder: PairFolder, against: Photographs | None = None) -> Report:
     Returns:
         A `Report`; printing it gives a summary.
     """
-    looked = _in_threads(lambda place: _views_of_pair(folder, place), range(len(folder)))
+    looked = in_threads(lambda place: _views_of_pair(folder, place), range(len(folder)))
     unusable = tuple(result for result in looked if isinstance(result, str))
     usable = [place for place, result in enumerate(looked) if not isinstance(result, str)]
     if not usable:
@@ -132,14 +132,14 @@ def examine(folder: PairFolder, against: Photographs | None = None) -> Report:
     files = [folder.sources[place].clean for place in usable]
     first_use = sorted({file: place for place, file in reversed(list(enumerate(files)))}.values())
     backgrounds = clean[first_use, 0], [names[place] for place in first_use]
-    groups = _groups(_matches(*backgrounds), backgrounds[1])
+    groups = _groups(matches(*backgrounds), backgrounds[1])
     return Report(
         count=len(folder),
         distinct=len(first_use) - sum(len(group) - 1 for group in groups),
         unusable=unusable,
         mismatched=tuple(_mismatches(rainy, clean, names)),
         duplicates=tuple(groups),
-        shared=() if against is None else tuple(_best(_matches(*backgrounds, *_small_and_names(against)))),
+        shared=() if against is None else tuple(_best(matches(*backgrounds, *_small_and_names(against)))),
         darker=tuple(name for name, dark in zip(names, darker.tolist(), strict=True) if dark),
     )
 
@@ -147,7 +147,7 @@ def examine(folder: PairFolder, against: Photographs | None = None) -> Report:
 def duplicates(photographs: Photographs) -> list[tuple[str, ...]]:
     """Groups of names that show one photograph, also turned, mirrored, resized or compressed again."""
     small, names = _small_and_names(photographs)
-    return _groups(_matches(small, names), names)
+    return _groups(matches(small, names), names)
 
 
 def shared(first: Photographs, second: Photographs) -> list[Match]:
@@ -156,13 +156,13 @@ def shared(first: Photographs, second: Photographs) -> list[Match]:
     Args:
         first, second: a `PairFolder` (its clean images), a folder of photographs, or a list of files.
     """
-    return _best(_matches(*_small_and_names(first), *_small_and_names(second)))
+    return _best(matches(*_small_and_names(first), *_small_and_names(second)))
 
 
 # --- fingerprints ----------------------------------------------------------------------------------------------
 
 
-def _small(image: Tensor) -> Tensor:
+def small_grey(image: Tensor) -> Tensor:
     """The grey image (SIDE, SIDE) in [0, 1] that a photograph (3, H, W) averages down to."""
     return F.adaptive_avg_pool2d(image.mean(0, keepdim=True), SIDE)[0]
 
@@ -178,7 +178,7 @@ def _views(image: Tensor) -> Tensor:
 
     Rain adds light, so the darkest pixels show the scene between the streaks, however heavy the rain.
     """
-    return torch.stack([_small(image), -F.adaptive_max_pool2d(-image.mean(0, keepdim=True), SIDE)[0]])
+    return torch.stack([small_grey(image), -F.adaptive_max_pool2d(-image.mean(0, keepdim=True), SIDE)[0]])
 
 
 def _views_of_pair(folder: PairFolder, place: int) -> tuple[Tensor, Tensor] | str:
@@ -203,19 +203,21 @@ def _details(small: Tensor) -> Tensor:
 def _small_and_names(photographs: Photographs) -> tuple[Tensor, list[str]]:
     """The averaged clean photographs of a set, and their names."""
     if isinstance(photographs, PairFolder):
-        small = _in_threads(lambda place: _small(photographs[place].clean[0]), range(len(photographs)))
+        small = in_threads(lambda place: small_grey(photographs[place].clean[0]), range(len(photographs)))
         return torch.stack(small), photographs.names
     files = pairs.photographs(photographs) if isinstance(photographs, str | Path) else list(photographs)
     if not files:
         raise DataError("no photographs to compare: the list is empty")
-    small = _in_threads(lambda path: _small(images.read(path)), files)
+    small = in_threads(lambda path: small_grey(images.read(path)), files)
     return torch.stack(small), [str(path) for path in files]
 
 
-def _in_threads(function: Callable[[S], T], items: Iterable[S]) -> list[T]:
+def in_threads(function: Callable[[S], T], items: Sequence[S], progress: bool = False) -> list[T]:
     """`function` of every item; decoding runs outside Python's lock, so threads help."""
+    from tqdm import tqdm
+
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(function, items))
+        return list(tqdm(pool.map(function, items), total=len(items), disable=not progress, unit="image"))
 
 
 # --- comparing -------------------------------------------------------------------------------------------------
@@ -230,7 +232,7 @@ def _turn_name(mirrored: bool, quarter: int) -> str:
     return " and ".join(word for word in ("mirrored" if mirrored else "", turned) if word) or "as it is"
 
 
-def _matches(first: Tensor, names: list[str], second: Tensor | None = None, others: list[str] = ()) -> list[Match]:
+def matches(first: Tensor, names: list[str], second: Tensor | None = None, others: list[str] = ()) -> list[Match]:
     """All pairs of photographs from SAME on: between two sets, or, without a second, within the first."""
     within = second is None
     targets = _fingerprints(first)

@@ -69,7 +69,7 @@ def write(
     target = Path(target)
     _check(folder, target, seed, copies)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as workshop:
+    with tempfile.TemporaryDirectory(prefix=".derain-", dir=target.parent) as workshop:
         made = Path(workshop) / target.name
         for side in ("images", "labels"):
             (made / side).mkdir(parents=True)
@@ -80,7 +80,7 @@ def write(
                 seen = rain.add_rain(image[None], rain_style, [rain.generator(seed, copy, place)]).rainy
                 images.write(clean(seen) if clean else seen, made / "images" / name)
                 files.write_atomically(made / "labels" / name, _png(labels))
-        made.rename(target)
+        files.rename(made, target)
     files.sync(target.parent)
     return scenes.read(target)
 

@@ -17,14 +17,16 @@ in the code; pixels that differ are refused, because scores on them would not co
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from derainlib import images
+from derainlib.data import pairs
 from derainlib.data.seeds import HOLDOUT_SEEDS
 from derainlib.errors import DataError
 from derainlib.layers import Pair
@@ -192,9 +194,55 @@ def render(kind: str, source: str, folder: str | Path | None = None) -> Holdout:
     if (kind, source) not in SETS:
         raise DataError(f"it never rains on {source} in the hold-out; its only kind is 'dry'")
     names = SOURCES[source]
-    photographs = [_skimage(name) if source == "skimage" else _stored(source, folder, name) for name in names]
+    photographs = [_window(name) if source == "skimage" else _stored(source, folder, name) for name in names]
     epoch = list(SOURCES).index(source)
     return Holdout(names, [_rain(KINDS[kind], photo, epoch, i) for i, photo in enumerate(photographs)])
+
+
+LISTS = {name: f"splits/{name}_train.txt" for name in ("bsds500", "urban100", "cc0")}
+"""What may train of a folder of photographs, beside it; all others are kept for tests."""
+
+
+def kept(folder: str | Path | None = None) -> list[tuple[str, Callable[[], Tensor]]]:
+    """The photographs that nothing may train on, each with a name and what reads it: (3, H, W), float32 in [0, 1].
+
+    Args:
+        folder: holds bsds500/, urban100/, cc0/, rain800/training/, rain100l/ and splits/, or some of them: whatever
+            their splits do not give to training is kept, without splits the hold-out's photographs. Without a folder,
+            those of scikit-image alone, whole and as the hold-out cuts them.
+
+    Raises:
+        DataError: nothing of it is in the folder, or a part that does not fit.
+    """
+    own = [(name, partial(_whole, name)) for name in SKIMAGE] + [(name, partial(_window, name)) for name in SKIMAGE]
+    found = [(f"{name} of skimage", lambda cut=cut: cut() / 255) for name, cut in own]
+    if folder is None:
+        return found
+    folder, count = Path(folder).expanduser(), len(found)
+    for name, listed in LISTS.items():
+        if (folder / name).is_dir():
+            files = _not_listed(folder / name, folder / listed, SOURCES.get(name, ()))
+            found += [(f"{path.stem} of {name}", partial(images.read, path)) for path in files]
+    for name, part in (("rain100l", "rain100l"), ("rain800", "rain800/training")):
+        if (folder / part).is_dir():
+            test, listed = pairs.read(folder / part, check=False), folder / f"splits/{name}_train.txt"
+            trains = set(pairs.read(folder / part, split=listed, check=False).names) if listed.is_file() else set()
+            found += [
+                (f"{pair} of {name}", lambda test=test, pair=pair: test[pair].clean[0])
+                for pair in test.names if pair not in trains
+            ]  # fmt: skip
+    if len(found) == count:
+        raise DataError(f"{folder}: nothing that is kept for tests; it should hold {', '.join(LISTS)} or rain100l")
+    return found
+
+
+def _not_listed(folder: Path, listed: Path, names: Sequence[str]) -> list[Path]:
+    """A folder's photographs that a list does not name; without the list, those of the given names."""
+    files = pairs.photographs(folder)
+    if not listed.is_file():
+        return [path for path in files if path.stem in names]
+    trains = set(pairs.photographs(folder, listed))
+    return [path for path in files if path not in trains]
 
 
 def _rain(kind: Kind, clean: Tensor, epoch: int, index: int) -> tuple[Tensor, Tensor]:
@@ -215,11 +263,16 @@ def _stored(source: str, folder: str | Path | None, name: str) -> Tensor:
     return images.to_bytes(images.read(path))
 
 
-def _skimage(name: str) -> Tensor:
-    """A window of a photograph as (3, H, W) uint8."""
+def _whole(name: str) -> Tensor:
+    """A photograph of scikit-image as (3, H, W) uint8."""
     from skimage import data
 
     photo = getattr(data, name)()
     photo = photo[0] if isinstance(photo, tuple) else photo  # the left one of a stereo pair
+    return torch.from_numpy(photo.copy()).permute(2, 0, 1)
+
+
+def _window(name: str) -> Tensor:
+    """The window of it that the hold-out takes."""
     top, left, height, width = SKIMAGE[name]
-    return torch.from_numpy(photo[top : top + height, left : left + width].copy()).permute(2, 0, 1)
+    return _whole(name)[:, top : top + height, left : left + width].contiguous()

@@ -1,6 +1,7 @@
 """Where pairs lie in folders: the layouts that people have, how each is recognised, and what a folder holds."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from derainlib import images
-from derainlib.errors import DataError
+from derainlib.errors import DataError, ImageError
+from derainlib.files import below, text
 
 SUFFIXES = images.READABLE  # of the files that count as images
 RAINY_FOLDERS = ("rain", "rainy", "input", "inputs", "rainy_image", "rainy_images", "lq")
@@ -22,7 +23,6 @@ CLEAN_FOLDERS = ("clean", "norain", "target", "targets", "gt", "ground_truth", "
 EXTRAS = ("rainstreak-", "rainregion-")  # RainTrainL/H ship these layers beside the pairs; they are neither half
 SAMPLE = 12  # how many files a rule about contents looks at
 ALIKE = 0.7  # correlation of two halves, averaged to 16 x 16, from which they show one scene
-ORIENTATION = 0x0112  # the EXIF tag that says how the photograph was held
 
 Place = Path | tuple[Path, Path]
 
@@ -70,7 +70,7 @@ def _find_folders(place: Place) -> Found:
 
 
 def _find_rain100(place: Place) -> Found:
-    if _single_folder(place):
+    if single_folder(place):
         files = [path for path in _direct_images(place) if not path.name.lower().startswith(EXTRAS)]
         rainy = [(path, place) for path in files if not path.name.lower().startswith("norain")]
         clean = [(path, place) for path in files if path.name.lower().startswith("norain")]
@@ -80,7 +80,7 @@ def _find_rain100(place: Place) -> Found:
 
 
 def _find_rain1400(place: Place) -> Found:
-    if _single_folder(place):
+    if single_folder(place):
         files = _direct_images(place)
         rainy = [(path, place) for path in files if _before_underscore(path.stem)]
         clean = [(path, place) for path in files if not _before_underscore(path.stem)]
@@ -104,8 +104,8 @@ def _find_spa(place: Place) -> Found:
     if listing is None:
         raise DataError(f"{place}: looked for one text file with two image paths a line; {describe(place)}")
     sources, wrong, absent = [], [], []
-    for number, line in enumerate(listing.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        words = line.split()
+    for number, line in enumerate(text(listing).splitlines(), 1):
+        words = spelt(line).split()
         if not words:
             continue
         if len(words) != 2:
@@ -161,7 +161,7 @@ def recognise(place: Place) -> tuple[str, str]:
     listing = _list_file(place)
     if listing is not None and isinstance(place, Path) and None in _named_folders(place):
         return "spa", f"{listing.name} names two images a line"
-    if _single_folder(place):
+    if single_folder(place):
         return _recognise_one_folder(place)
     layout, reason = _recognise_two_folders(*_two_folders(place))
     if listing is not None:
@@ -204,12 +204,12 @@ def _recognise_one_folder(place: Path) -> tuple[str, str]:
     known = set(stems)
     if sum(base in known for base in bases) >= len(files) / 2:
         return "rain1400", "half of the images or more are called N_k and belong to an N"
-    return _recognise_halves(place, files)
+    return recognise_halves(place, files)
 
 
-def _recognise_halves(place: Path, files: list[Path]) -> tuple[str, str]:
+def recognise_halves(place: Path, files: list[Path]) -> tuple[str, str]:
     """`rain800` or `did-mdn`: rain adds gradients, so the half with more of them is the rainy one."""
-    sampled = [files[i] for i in np.linspace(0, len(files) - 1, min(SAMPLE, len(files))).astype(int)]
+    sampled = sample(files)
     alike, right_rainy = [], []
     for path in sampled:
         width = header_size(path)[1]
@@ -237,6 +237,11 @@ def _recognise_halves(place: Path, files: list[Path]) -> tuple[str, str]:
     layout, side = ("rain800", "right") if share >= 0.75 else ("did-mdn", "left")
     count = max(sum(right_rainy), len(sampled) - sum(right_rainy))
     return layout, f"two like halves a file, the {side} one has the stronger gradients in {count} of {len(sampled)}"
+
+
+def sample(files: Sequence[Path]) -> list[Path]:
+    """At most `SAMPLE` of the files, evenly apart."""
+    return [files[i] for i in np.linspace(0, len(files) - 1, min(SAMPLE, len(files))).astype(int)]
 
 
 def _gradient(grey: Tensor) -> Tensor:
@@ -278,7 +283,7 @@ def _named_folders(place: Path) -> tuple[Path | None, Path | None]:
     return only(RAINY_FOLDERS), only(CLEAN_FOLDERS)
 
 
-def _single_folder(place: Place) -> bool:
+def single_folder(place: Place) -> bool:
     """Whether rainy and clean images share one folder, rather than having one each."""
     if isinstance(place, tuple):
         return False
@@ -300,22 +305,36 @@ def _list_file(place: Place) -> Path | None:
 
 
 def _names_two_images(path: Path) -> bool:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        words = next((line.split() for line in file if line.strip()), [])
+    try:
+        words = next((line.split() for line in text(path).splitlines() if line.strip()), [])
+    except DataError:  # somebody's notes
+        return False
     return len(words) >= 2 and all(Path(word).suffix.lower() in SUFFIXES for word in words[:2])
 
 
 def _beside(folder: Path, word: str) -> Path:
     """A path of a list; the lists of SPA-Data write /real_test/x.png for what lies beside the list."""
     near = folder / word.lstrip("./")
-    return near if near.is_file() or not Path(word).is_file() else Path(word)
+    apart = Path(unicodedata.normalize("NFD", str(near)))  # as macOS may have stored it
+    return next((path for path in (near, apart, Path(word)) if path.is_file()), near)
 
 
 def images_in(folder: Path) -> Iterable[Path]:
-    """The images in a folder and the folders in it, hidden files left out."""
+    """The images in a folder and the folders in it, hidden ones left out.
+
+    Raises:
+        DataError: no folder, or one in it that cannot be opened.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder of images; a list of pairs needs layout='spa'")
-    return (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
+    found, closed = below(folder)
+    refuse(
+        [f"{path} ({reason})" for path, reason in closed.items()],
+        folder,
+        "folders that cannot be opened",
+        "let them be read, or move them elsewhere",
+    )
+    return (path for path in found if path.suffix.lower() in SUFFIXES)
 
 
 def _direct_images(folder: Path) -> list[Path]:
@@ -333,12 +352,17 @@ def _direct_images(folder: Path) -> list[Path]:
 
 def stem_in(path: Path, root: Path) -> str:
     """What a pair is called after its file: the path inside a folder, without the ending."""
-    return path.relative_to(root).with_suffix("").as_posix()
+    return unicodedata.normalize("NFC", path.relative_to(root).with_suffix("").as_posix())
+
+
+def spelt(name: str) -> str:
+    """A name of a list as names of files are compared: Windows parts folders by \\, macOS takes accents apart."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/"))
 
 
 def numbered(name: str) -> list:
     """Sorts 2 before 10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def header_size(path: Path) -> tuple[int, int]:
@@ -348,12 +372,9 @@ def header_size(path: Path) -> tuple[int, int]:
         DataError: the file is not an image.
     """
     try:
-        with Image.open(path) as file:
-            width, height = file.size
-            turned = "exif" in file.info and file.getexif().get(ORIENTATION, 1) >= 5
-    except Exception as error:  # Pillow raises many kinds: OSError, SyntaxError, DecompressionBombError …
-        raise DataError(f"{path} is not a readable image ({type(error).__name__})") from error
-    return (width, height) if turned else (height, width)
+        return images.header(path).size
+    except ImageError as error:
+        raise DataError(str(error)) from None
 
 
 # --- one sentence for what is wrong ------------------------------------------------------------------------------

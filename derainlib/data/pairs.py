@@ -25,7 +25,6 @@ from derainlib.data.layouts import (  # noqa: F401 (all of these are names of th
     CLEAN_FOLDERS,
     EXTRAS,
     LAYOUTS,
-    ORIENTATION,
     RAINY_FOLDERS,
     SAMPLE,
     SUFFIXES,
@@ -40,9 +39,11 @@ from derainlib.data.layouts import (  # noqa: F401 (all of these are names of th
     numbered,
     recognise,
     refuse,
+    spelt,
     stem_in,
 )
 from derainlib.errors import DataError
+from derainlib.files import text
 from derainlib.layers import Pair
 
 
@@ -90,6 +91,7 @@ class PairFolder(Sequence[Pair]):
     def _position(self, index: int | str) -> int:
         """The place of a pair from its name, or from a number that may count from the end."""
         if isinstance(index, str):
+            index = spelt(index)
             if index not in self._places:
                 raise DataError(f"no pair is named {index!r}; the names are {listed(self.names)}")
             return self._places[index]
@@ -138,7 +140,7 @@ def read(
         refuse(lonely, place, "no partner for", "add the missing files, or list the pairs you want in `split`")
     else:
         sources = _choose(sources, chosen, place, name=lambda source: source.name)
-    _refuse_repeats(sources, place)
+    refuse_repeats(sources, place)
     if check:
         refuse(
             _misfits(sources), place, "pairs that cannot be used", "replace the files or leave them out with `split`"
@@ -184,16 +186,12 @@ def _apply_split(place: Place, split: str | Path | Sequence[str] | None) -> tupl
         return place / split, None
     if not (listing := Path(split).expanduser()).is_file():
         raise DataError(f"{place}: split {str(split)!r} is neither a sub-folder of it nor a file; {describe(place)}")
-    try:
-        text = listing.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"{listing} is not UTF-8 text: save the list as UTF-8, one name a line") from None
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in text(listing).splitlines()]
     return place, {_without_suffix(line) for line in lines if line and not line.startswith("#")}
 
 
 def _without_suffix(name: str) -> str:
-    path = Path(name)
+    path = Path(spelt(name))
     return (path.with_suffix("") if path.suffix.lower() in SUFFIXES else path).as_posix()
 
 
@@ -211,7 +209,7 @@ def _choose(items: list, chosen: set[str], place: Place, name: Callable) -> list
 
 def _decode(source: Source) -> tuple[Tensor, Tensor]:
     """Both photographs, float32 (3, H, W)."""
-    if problem := _misfit(source):
+    if problem := misfit(source):
         raise DataError(f"{source.rainy}: {problem}; replace the file or leave it out with `split`")
     rainy = images.read(source.rainy)
     if source.rainy_half is None:
@@ -220,7 +218,7 @@ def _decode(source: Source) -> tuple[Tensor, Tensor]:
     return (left, right) if source.rainy_half == "left" else (right, left)
 
 
-def _misfit(source: Source) -> str | None:
+def misfit(source: Source) -> str | None:
     """What keeps the two photographs from being a pair, judged from their headers."""
     try:
         height, width = header_size(source.rainy)
@@ -236,9 +234,9 @@ def _misfit(source: Source) -> str | None:
 
 
 def _misfits(sources: list[Source]) -> list[str]:
-    return [problem for source in sources if (problem := _misfit(source))]
+    return [problem for source in sources if (problem := misfit(source))]
 
 
-def _refuse_repeats(sources: list[Source], place: Place) -> None:
+def refuse_repeats(sources: list[Source], place: Place) -> None:
     repeated = [name for name, count in Counter(source.name for source in sources).items() if count > 1]
     refuse(repeated, place, "several files of one name", "keep one ending a name")

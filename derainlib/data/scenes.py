@@ -127,7 +127,7 @@ class Scene(NamedTuple):
         """
         if isinstance(self.image, Tensor):
             return self.image, self.labels
-        image, labels = images.read(self.image), _read_labels(self.labels, self.values)
+        image, labels = images.read(self.image), read_labels(self.labels, self.values)
         if image.shape[-2:] != labels.shape:
             raise DataError(f"{self.labels}: {_sizes(image.shape[-2:], labels.shape)}; replace one of the two")
         return image, labels
@@ -177,16 +177,17 @@ def read(folder: str | Path, split: str | None = None, classes: Classes | None =
         raise DataError(f"{folder} holds the splits {', '.join(known)}; choose one")
     if split is not None and split not in splits(folder):
         raise DataError(f"{folder} has no split {split!r}; it has {', '.join(splits(folder)) or 'none'}")
-    if (folder / "leftImg8bit").is_dir():
-        layout, own, found = "cityscapes", CITYSCAPES, _find_cityscapes(folder, split)
-    else:
-        layout, own, found = "camvid", CAMVID, _find_camvid(folder / (split or ""))
+    layout, own, found, lonely = find(folder, split)
+    for problem, names in lonely.items():
+        layouts.refuse(names, folder, problem, "add the missing files or remove the others")
     if not found:
         raise DataError(
             f"{folder}: no labelled scenes; they lie in images/ and labels/ (CamVid) or in leftImg8bit/ and gtFine/ "
             "(Cityscapes)"
         )
-    _check_sizes(found, folder)
+    for scene in found:
+        if problem := misfit(scene):
+            raise DataError(f"{folder}: {scene.name}: {problem}; replace one of the two")
     return SceneFolder(_as_classes(found, own, classes or own), classes or own, layout)
 
 
@@ -305,17 +306,42 @@ def _places(view: View, patch: int) -> tuple[Tensor, Tensor]:
 # --- finding and reading ----------------------------------------------------------------------------------------
 
 
-def _find_camvid(folder: Path) -> list[Scene]:
+Lonely = dict[str, list[str]]
+"""Names of files without a partner, by what they lack."""
+
+
+def find(folder: Path, split: str | None = None) -> tuple[str, Classes, list[Scene], Lonely]:
+    """The layout of a folder or of a split of it, its own classes, its scenes, and the files without a partner."""
+    if (folder / "leftImg8bit").is_dir():
+        return "cityscapes", CITYSCAPES, *_find_cityscapes(folder, split)
+    return "camvid", CAMVID, *_find_camvid(folder / (split or ""))
+
+
+def misfit(scene: Scene) -> str | None:
+    """How a scene's photograph and labels differ in size, judged from their headers.
+
+    Raises:
+        DataError: one of the two is not an image.
+    """
+    sizes = layouts.header_size(scene.image), layouts.header_size(scene.labels)
+    return _sizes(*sizes) if sizes[0] != sizes[1] else None
+
+
+def _find_camvid(folder: Path) -> tuple[list[Scene], Lonely]:
     if not ((folder / "images").is_dir() and (folder / "labels").is_dir()):
-        return []
-    labels = {path.stem: path for path in pairs.photographs(folder / "labels")}
-    photographs = {path.stem: path for path in pairs.photographs(folder / "images")}
-    _refuse(sorted(photographs.keys() - labels.keys()), folder, "no file in labels/ for")
-    _refuse(sorted(labels.keys() - photographs.keys()), folder, "no file in images/ for")
-    return [Scene(stem, path, labels[stem], _CODES["camvid"]) for stem, path in photographs.items()]
+        return [], {}
+    photographs, labels = (
+        {layouts.spelt(path.stem): path for path in pairs.photographs(folder / side)} for side in ("images", "labels")
+    )
+    lonely = {
+        "no file in labels/ for": sorted(photographs.keys() - labels.keys()),
+        "no file in images/ for": sorted(labels.keys() - photographs.keys()),
+    }
+    both = [stem for stem in photographs if stem in labels]
+    return [Scene(stem, photographs[stem], labels[stem], _CODES["camvid"]) for stem in both], lonely
 
 
-def _find_cityscapes(folder: Path, split: str | None) -> list[Scene]:
+def _find_cityscapes(folder: Path, split: str | None) -> tuple[list[Scene], Lonely]:
     root = folder / "leftImg8bit"
     ending = "_leftImg8bit.png"
     photographs = sorted((root / (split or "")).rglob(f"*{ending}"))
@@ -329,19 +355,7 @@ def _find_cityscapes(folder: Path, split: str | None) -> list[Scene]:
             missing.append(stem)
         else:
             found.append(Scene(stem, path, labels, _CODES[code]))
-    _refuse(missing, folder, "neither _gtFine_labelTrainIds.png nor _gtFine_labelIds.png in gtFine/ for")
-    return found
-
-
-def _refuse(offenders: list[str], folder: Path, problem: str):
-    layouts.refuse(offenders, folder, problem, "add the missing files or remove the others")
-
-
-def _check_sizes(found: list[Scene], folder: Path):
-    for scene in found:
-        sizes = layouts.header_size(scene.image), layouts.header_size(scene.labels)
-        if sizes[0] != sizes[1]:
-            raise DataError(f"{folder}: {scene.name}: {_sizes(*sizes)}; replace one of the two")
+    return found, {"neither _gtFine_labelTrainIds.png nor _gtFine_labelIds.png in gtFine/ for": missing}
 
 
 def _sizes(image: tuple[int, int], labels: tuple[int, int]) -> str:
@@ -358,7 +372,12 @@ def _as_classes(found: list[Scene], own: Classes, wanted: Classes) -> list[Scene
     return [scene._replace(values=tuple(known.get(value, value) for value in scene.values)) for scene in found]
 
 
-def _read_labels(path: Path, values: tuple[int, ...]) -> Tensor:
+def read_labels(path: Path, values: tuple[int, ...]) -> Tensor:
+    """The labels (H, W) of a file, int64; see `Scene`.
+
+    Raises:
+        DataError: labels that cannot be read, or of unknown values.
+    """
     try:
         with Image.open(path) as file:
             numbers = np.asarray(file)

@@ -9,16 +9,18 @@ or on where a training was resumed.
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler, get_worker_info
+from torch.utils.data import Dataset, Sampler, Subset, get_worker_info
 
 from derainlib import images, rain, streaks
 from derainlib.data import scenes
-from derainlib.data.pairs import photographs
+from derainlib.data.layouts import CLEAN_FOLDERS, RAINY_FOLDERS, header_size, listed
+from derainlib.data.pairs import PairFolder, photographs
 from derainlib.data.pairs import read as read_pairs
 from derainlib.data.scenes import Scene
 from derainlib.data.seeds import HOLDOUT_SEEDS, check_seed  # noqa: F401 (names of this module, too)
@@ -92,6 +94,8 @@ def gather(
     if not clean_dir and not pairs_dir and not scenes_dir:
         note = f"stand-ins: {len(STREETS)} drawn streets and scikit-image's {', '.join(TEXTURES)}, {rain_style} rain"
         return Sources(stand_ins(), (), "; ".join([note, *notes]), layers)
+    if clean_dir:
+        _refuse_others(Path(clean_dir))
     clean = photographs(clean_dir, clean_list) if clean_dir else []
     if clean:
         notes.append(f"{_described(len(clean), 'clean photographs', clean_dir, clean_list)} with {rain_style} rain")
@@ -105,6 +109,24 @@ def gather(
     if folder:
         notes.append(_described(len(folder), "rainy/clean pairs", pairs_dir, pairs_list))
     return Sources(clean, folder, "; ".join(notes), layers)
+
+
+def _refuse_others(folder: Path):
+    """Refuses pairs, their rainy halves, and labelled streets: not all that lies there is a clean photograph."""
+    here = {path.name.lower() for path in folder.iterdir()} if folder.is_dir() else set()
+    beside = {path.name.lower() for path in folder.absolute().parent.iterdir()} if here else set()
+    rainy, clean = here.intersection(RAINY_FOLDERS), here.intersection(CLEAN_FOLDERS)
+    if (rainy and clean) or any(name.startswith("norain-") for name in here):
+        half = f", or its clean half {folder / min(clean)} as clean_dir" if clean else ""
+        raise DataError(f"{folder} holds rainy photographs beside clean ones: give it as pairs_dir{half}")
+    for photographs_in, labels_in in (("images", "labels"), ("leftimg8bit", "gtfine")):
+        if {photographs_in, labels_in} <= here:
+            raise DataError(f"{folder} holds labelled streets, and labels are no photographs: give it as scenes_dir")
+    if folder.name.lower() in RAINY_FOLDERS and (clean := beside.intersection(CLEAN_FOLDERS)):
+        raise DataError(
+            f"{folder} is the rainy half of pairs, beside {min(clean)}: give {folder.parent} as pairs_dir, or "
+            f"{folder.parent / min(clean)} as clean_dir"
+        )
 
 
 def _described(count: int, what: str, folder: str | Path, listed: str | Path | None) -> str:
@@ -203,6 +225,30 @@ class Samples(Dataset):
         pair = pair._replace(labels=_together([crop.labels for crop in crops]))
         return _turned(pair, [self._turns(g) for g in generators]) if self.turned else pair
 
+    def check_sizes(self):
+        """Looks at the headers of all images, so that no training finds out in its middle what does not fit.
+
+        Pairs that lie in no folder are looked at when they are read.
+
+        Raises:
+            DataError: images that are smaller than the patch, or cannot be read.
+        """
+        unread, small = [], []
+        for name, look in [*map(_size_of, self.clean), *_sizes_of(self.pairs)]:
+            try:
+                height, width = look()
+            except DataError as error:
+                unread.append(str(error))
+            else:
+                small += [f"{name} ({width}x{height})"] if min(height, width) < self.patch else []
+        if unread:
+            raise DataError(f"images that cannot be read: {listed(unread)}; `derain check` looks at all of them")
+        if small:
+            raise DataError(
+                f"images smaller than the patch of {self.patch}: {listed(small)}; choose a smaller patch "
+                "(--set patch=…), or leave them out by a list"
+            )
+
     def _let_rain(self, pair: Pair, wet: list[int], generators: Sequence[torch.Generator]) -> Pair:
         """The batch with rain on the samples `wet`, and with what is known of all samples' rain."""
         if not wet:
@@ -268,6 +314,22 @@ class Samples(Dataset):
                 f"{name}: {width}x{height} pixels, smaller than the patch of {self.patch}; choose a smaller patch"
             )
         return image
+
+
+def _size_of(source: Path | Tensor | Scene) -> tuple[object, Callable[[], tuple[int, int]]]:
+    """What a photograph is called, and what tells its (H, W)."""
+    image = source.image if isinstance(source, Scene) else source
+    if isinstance(image, Tensor):
+        return "a picture in memory", lambda: tuple(image.shape[-2:])
+    return image, partial(header_size, image)
+
+
+def _sizes_of(pairs: Sequence[Pair]) -> list[tuple[object, Callable[[], tuple[int, int]]]]:
+    """The same of pairs, as far as they lie in a folder."""
+    folder, chosen = (pairs.dataset, pairs.indices) if isinstance(pairs, Subset) else (pairs, range(len(pairs)))
+    if not isinstance(folder, PairFolder):
+        return []
+    return [(folder.sources[index].rainy, partial(folder.size, index)) for index in chosen]
 
 
 class _Crop(NamedTuple):

@@ -35,6 +35,18 @@ FUSED = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_con
 """Whether PyTorch has the operator that its compiler puts in the place of a convolution and what follows it."""
 
 
+def _fused_types() -> set[torch.dtype]:
+    """The types for which this processor has that operator: without instructions of their own, halves have it not."""
+    if not FUSED:
+        return set()
+    halves = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+    tests = {dtype: getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported") for dtype, name in halves.items()}
+    return {torch.float32} | {dtype for dtype, is_supported in tests.items() if is_supported()}
+
+
+FUSED_TYPES = _fused_types()
+
+
 def conv(
     x: Tensor,
     weight: Tensor,
@@ -53,7 +65,8 @@ def conv(
         relu: whether a ReLU follows.
         plus: a map of the result's shape to be added before it.
     """
-    if FUSED and frugal(x) and not torch.is_autocast_enabled("cpu"):  # which does not know that operator
+    # Autocast does not know that operator.
+    if FUSED and x.dtype in FUSED_TYPES and frugal(x) and not torch.is_autocast_enabled("cpu"):
         after = (padding, (1, 1), dilation, groups)
         if plus is None:
             kind = "relu" if relu else "none"

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from derainlib import files
+from derainlib import files, models
 from derainlib.errors import WeightsError, one_line
 from derainlib.models import create
 from derainlib.models.recurrent import BRN, SRN
@@ -124,7 +124,18 @@ def card(name_or_path: str | Path) -> dict:
     return facts
 
 
+def is_card(path: Path) -> bool:
+    """Whether a file is a card of weights, whichever they are."""
+    try:
+        return {"model", "sha256"} <= json.loads(path.read_text(encoding="utf-8")).keys()
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 # --- the authors' checkpoints ---------------------------------------------------------------------------------------
+
+_WRAPPINGS = re.compile(r"^((module|_orig_mod|net|netG|model|generator)\.)+")
+"""What DataParallel, torch.compile and other people's training code put before the names."""
 
 _GATES = {"lstm": "ifog", "gru": "zb"}
 """The authors keep one convolution per gate; ours is these, stacked in this order."""
@@ -149,8 +160,8 @@ def convert(path: str | Path, model: str | None = None, **options) -> nn.Module:
         WeightsError: a missing, damaged or foreign file, or tensors that do not fit the network.
     """
     path = Path(path)
-    # DataParallel puts a prefix before the names.
-    state = {key.removeprefix("module."): tensor for key, tensor in files.tensors(path).items()}
+    state = {_WRAPPINGS.sub("", key): tensor for key, tensor in files.tensors(path).items()}
+    _require_finite(state, path)
     network = create(model or _guess(state, path), **options)
     if not isinstance(network, SRN | BRN) or network.name == "brn-gru":
         raise WeightsError(f"the authors published no {network.name}, so there is no checkpoint to convert")
@@ -246,12 +257,17 @@ def _find(name_or_path: str | Path) -> Path:
     if Path(name_or_path).name == name_or_path and not Path(name_or_path).suffix:
         raise WeightsError(
             f"no shipped weights are called {name_or_path!r}; there are "
-            f"{', '.join(shipped()) or 'none'}; or give the path of a .safetensors file"
+            f"{', '.join(sorted(shipped(), key=_reads_streets)) or 'none'}; or give the path of a .safetensors file"
         )
     path = _safetensors(name_or_path)
     if not path.is_file():
         raise WeightsError(f"there is no weights file {path}")
     return path
+
+
+def _reads_streets(name: str) -> bool:
+    """Whether shipped weights are those of a segmenter, by their card: who looks for a derainer wants none."""
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["model"] in models.SEGMENTERS
 
 
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
@@ -270,7 +286,15 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
         options = dict(json.loads(header["options"]))
     except (ValueError, TypeError) as error:
         raise WeightsError(f"{path} is damaged: its options cannot be read: {one_line(error)}") from None
+    _require_finite(tensors, path)
     return header | {"options": options}, tensors
+
+
+def _require_finite(tensors: dict[str, Tensor], path: Path) -> None:
+    wrong = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
+    if wrong:
+        more = " …" if len(wrong) > 1 else ""
+        raise WeightsError(f"{path} holds NaN or infinite values ({wrong[0]}{more}); take an earlier checkpoint")
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:

@@ -1,6 +1,8 @@
 """A training asked for by names: what the command line and the notebook hand over."""
 
+import contextlib
 import dataclasses
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -8,13 +10,34 @@ from pathlib import Path
 from derainlib import recipes
 from derainlib.data import scenes, validation
 from derainlib.data.synthetic import Sources, gather
-from derainlib.errors import DataError, RecipeError
+from derainlib.errors import DataError, RecipeError, WeightsError
 from derainlib.layers import Pair
+from derainlib.models import weights
 from derainlib.recipe import Recipe, check_type
 from derainlib.training.loop import AUTOMATIC, Observer, Result, train
 
 OLD_NAMES = {"data_dir": "pairs_dir", "data_list": "pairs_list"}
 """What parameters were called once; notebooks, scripts and orders of studies may still call them so."""
+MOST_WORKERS = 256
+"""Processes that make samples, at most."""
+
+
+def _as_meant(value, kind: type | None):
+    """A value from a command line that guesses types, as papermill's does: a folder 2024, a dict that came as text."""
+    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if kind is dict and isinstance(value, str):
+        with contextlib.suppress(json.JSONDecodeError):
+            return json.loads(value)
+    return value
+
+
+def _steps(folder: Path) -> int:
+    """Steps of the finished training in a folder; 0 where there is none."""
+    try:
+        return weights.card(folder / "last.safetensors")["steps"]
+    except WeightsError:
+        return 0
 
 
 @dataclass(frozen=True)
@@ -63,8 +86,9 @@ class Job:
     def __post_init__(self):
         for spec in dataclasses.fields(self):
             check_type(spec.name, getattr(self, spec.name), spec.type)
-        if self.workers < AUTOMATIC:
-            raise RecipeError(f"workers is {self.workers}; give a number of processes, or {AUTOMATIC} to leave it open")
+        if not AUTOMATIC <= self.workers <= MOST_WORKERS:
+            few = f"at most {MOST_WORKERS}, or {AUTOMATIC} to leave it open"
+            raise RecipeError(f"workers is {self.workers}; give a number of processes, {few}")
 
     @classmethod
     def of(cls, parameters: dict) -> "Job":
@@ -80,7 +104,9 @@ class Job:
                 raise RecipeError(f"{new} was called {old} once: give one of them")
             if value:
                 parameters[new] = value
-        known = [spec.name for spec in dataclasses.fields(cls)]
+        kinds = {spec.name: spec.type for spec in dataclasses.fields(cls)}
+        parameters = {name: _as_meant(value, kinds.get(name)) for name, value in parameters.items()}
+        known = list(kinds)
         unknown = [name for name in parameters if name not in known]
         if unknown:
             raise RecipeError(f"no parameter is called {', '.join(unknown)}; there are {', '.join(known)}")
@@ -97,12 +123,14 @@ class Job:
             raise RecipeError(
                 "minutes are given by themselves (--minutes), so that a finished training gets a new phase"
             )
+        recipe = self._recipe()
+        return recipe, self.sources(recipe.rain)
+
+    def _recipe(self) -> Recipe:
         given = {name: getattr(self, name) for name in ("steps", "minutes", "start")}
         changes = self.changes | {name: value for name, value in given.items() if value}
         recipe = recipes.get(self.recipe, self.scale, **changes)
-        if self.vgg:
-            recipe = recipe.judged_by(self.vgg)
-        return recipe, self.sources(recipe.rain)
+        return recipe.judged_by(self.vgg) if self.vgg else recipe
 
     def sources(self, rain: str) -> Sources:
         """What to train on, in this rain.
@@ -118,7 +146,7 @@ class Job:
         except DataError as error:
             no_pairs = self.pairs_dir and not self.pairs_list and str(error).startswith(str(Path(self.pairs_dir)))
             if no_pairs and not self.clean_dir and Path(self.pairs_dir).is_dir():
-                raise DataError(f"{error}; clean photographs alone are given as clean_dir (--clean-dir)") from None
+                raise DataError(f"{error}; clean photographs alone are given as clean_dir") from None
             raise
 
     def run(self, observers: Iterable[Observer] = (), progress: bool = False) -> Result:
@@ -128,7 +156,8 @@ class Job:
         folder's split "val", or drawn ones where it has none, in the rain of the training.
 
         A training for minutes whose folder holds a finished training goes on from its weights, with other draws, in
-        the sub-folder phase-2; the next one in phase-3, from those of phase-2.
+        the sub-folder phase-2; the next one in phase-3, from those of phase-2. So does a training of more steps than
+        the folder's, if nothing else differs: it does those that are missing.
         """
         job = self.phase()
         recipe, sources = job.plan()
@@ -139,13 +168,25 @@ class Job:
     def phase(self) -> "Job":
         """This job, or the phase of it that is to be done now."""
         folder, start, number = Path(self.out_dir), self.start, 1
-        while self.minutes and (folder / "last.json").exists():  # the card is written after the weights
+        missing = 0 if self.minutes else self._wanted_steps()
+        while (folder / "last.json").exists() and (self.minutes or missing > (done := _steps(folder))):
+            missing -= 0 if self.minutes else done
             number += 1
             folder, start = Path(self.out_dir) / f"phase-{number}", str(folder / "last.safetensors")
         if number == 1:
             return self
         seed = recipes.get(self.recipe, self.scale, **self.changes).seed + number - 1
-        return dataclasses.replace(self, out_dir=str(folder), start=start, changes=self.changes | {"seed": seed})
+        changes = {name: value for name, value in self.changes.items() if name != "steps"} | {"seed": seed}
+        return dataclasses.replace(self, out_dir=str(folder), start=start, steps=missing, changes=changes)
+
+    def _wanted_steps(self) -> int:
+        """The steps asked for, where the folder's run is the same training but for its length; else 0."""
+        path = Path(self.out_dir) / "recipe.json"
+        if not path.exists():
+            return 0
+        asked, found = self._recipe(), Recipe.from_json(path)
+        is_same = found.replace(steps=asked.steps, start=asked.start if found.start else "") == asked
+        return asked.steps if is_same and found.steps == _steps(Path(self.out_dir)) else 0
 
     def _hold_back(self, recipe: Recipe, sources: Sources) -> tuple[Sources, Sequence[Pair]]:
         """What is left to train on, and what judges."""

@@ -4,10 +4,11 @@ Accelerate puts it on the devices there are (`accelerate launch` for several GPU
 precision.
 """
 
+import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from derainlib import memory
+from derainlib.data.fingerprint import fingerprint
 from derainlib.data.synthetic import Samples, Schedule, Sources
-from derainlib.errors import DataError, RecipeError
+from derainlib.errors import DataError, DerainError, RecipeError
 from derainlib.layers import Pair
 from derainlib.pace import Pace
 from derainlib.recipe import Recipe
@@ -89,34 +91,54 @@ def train(
         Where everything is, and the history.
 
     Raises:
-        RecipeError: `out` holds another recipe's run, loss or gradients became infinite or NaN for good, or the network
-            cannot be trained in bf16 on this CPU.
-        DataError: the data do not fit.
+        RecipeError: `out` holds another recipe's run, another process trains in it, no checkpoint in it can be read,
+            loss or gradients became infinite or NaN for good, or the network cannot be trained in bf16 on this CPU.
+        DataError: the data do not fit, or are others than those of the run in `out`.
     """
     from tqdm import tqdm
 
     if recipe.criterion == "miou" and len(validation) and validation[0].labels is None:
         raise DataError(f"recipe {recipe.name} is judged by mIoU: give it validation pairs with labels")
     run = Run(recipe, sources, Path(out), workers=workers, compiled=compiled, clock=clock)
-    run.start()
-    if recipe.minutes:
-        run.time_validation(validation)
-    last = min(stop_after or FOREVER, FOREVER if recipe.minutes else recipe.steps)
-    shown = {"total": None if last == FOREVER else last, "initial": run.progress.step, "unit": "step"}
-    with tqdm(**shown, disable=not (progress and run.main), mininterval=LOG_SECONDS) as bar:
-        for record in run.steps(last):
-            step = int(record["step"])
-            if step % recipe.validate_every == 0 or run.is_over():
-                record |= run.validate(validation)
-            if run.main:
-                run.folder.log(record)
-                bar.set_postfix({k: f"{record[k]:.4f}" for k in ("loss", "psnr_rgb") if k in record}, refresh=False)
-                bar.update()
-                for observer in observers:
-                    observer(record)
-            if step % recipe.checkpoint_every == 0 or step == last or run.is_over():
-                run.checkpoint()
-    return run.finish()
+    with run.folder.alone(), _workers_errors():
+        run.start()
+        if recipe.minutes and not run.is_over():
+            run.time_validation(validation)
+        last = min(stop_after or FOREVER, FOREVER if recipe.minutes else recipe.steps)
+        shown = {"total": None if last == FOREVER else last, "initial": run.progress.step, "unit": "step"}
+        with tqdm(**shown, disable=not (progress and run.main), mininterval=LOG_SECONDS) as bar:
+            for record in run.steps(last):
+                step = int(record["step"])
+                if step % recipe.validate_every == 0 or run.is_over():
+                    record |= run.validate(validation)
+                if run.main:
+                    run.folder.log(record)
+                    bar.set_postfix({k: f"{record[k]:.4f}" for k in ("loss", "psnr_rgb") if k in record}, refresh=False)
+                    bar.update()
+                    for observer in observers:
+                        observer(record)
+                if step % recipe.checkpoint_every == 0 or step == last or run.is_over():
+                    run.checkpoint()
+        return run.finish()
+
+
+@contextlib.contextmanager
+def _workers_errors() -> Iterator[None]:
+    """Errors of the processes that make samples, in one line: torch puts their stacks into the message."""
+    try:
+        yield
+    except DerainError as error:
+        stack, _, words = str(error).rpartition(f"{type(error).__name__}: ")
+        if "DataLoader worker" not in stack:
+            raise
+        raise type(error)(words.strip()) from None
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise DataError(
+            "a process that makes samples was ended from outside; was there enough memory? fewer workers "
+            "(--workers 0) need less, and the newest checkpoint is whole"
+        ) from None
 
 
 def samples_of(recipe: Recipe, sources: Sources) -> Samples:
@@ -152,11 +174,13 @@ class Run:
         self.recipe, self.note, self.clock = recipe, sources.note, clock
         self.began, self.validating = clock(), 0.0
         self.samples = samples_of(recipe, sources)
+        self.samples.check_sizes()
         memory.keep_freed()
         self.accelerator = _accelerator(recipe)
         self.workers = _spare_cores(self.accelerator) if workers == AUTOMATIC else workers
         self.main = self.accelerator.is_main_process
-        self.folder = Folder(folder, recipe, self.accelerator)
+        self.folder = Folder(folder, recipe, fingerprint(sources), self.accelerator)
+        self.finished = False
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             network = recipe.build_model()
@@ -177,14 +201,23 @@ class Run:
         self.accelerator.register_for_checkpointing(*filter(None, states))  # by their order, old checkpoints' too
 
     def start(self):
-        """Makes the folder, or goes on from the newest whole checkpoint in it."""
+        """Makes the folder, or goes on from the newest whole checkpoint in it.
+
+        Where the training is finished, as its weights' card says, nothing is written any more.
+        """
         self.folder.claim()
-        whole = self.folder.checkpoints()
-        if whole:
-            self.accelerator.load_state(str(whole[-1]))
-        self.folder.cut_history(self.progress.step)
+        done = self.folder.finished()
+        if not self.folder.restore():
+            self.progress.step = done  # without checkpoints, as who wants to save room may leave it
         if self.recipe.minutes:
             self.pace = Pace(60 * self.recipe.minutes, self.folder.path / "plan.jsonl", writes=self.main)
+        self.finished = 0 < done == self.progress.step and self.is_over()
+        if done and not self.finished and not self.folder.checkpoints():
+            raise RecipeError(
+                f"{self.folder.path} holds weights of {done} steps and no checkpoint to go on from; choose another "
+                "folder, perhaps with these weights as start"
+            )
+        self.folder.cut_history(self.progress.step)
         self.began -= self.progress.seconds
 
     # ---- the loop
@@ -317,14 +350,14 @@ class Run:
         self.folder.checkpoint(self.progress.step)
 
     def finish(self) -> Result:
-        """Writes the final weights, and says where everything is."""
+        """Writes the final weights, unless they were finished before, and says where everything is."""
         history = self.folder.history
         latest = history[-1] if history else {}
-        self._save(
-            "last", {name: latest[name] for name in ("psnr_rgb", "ssim_y", "miou", "accuracy") if name in latest}
-        )
+        scores = {name: latest[name] for name in ("psnr_rgb", "ssim_y", "miou", "accuracy") if name in latest}
+        if not self.finished:
+            self._save("last", scores)
         last, best = (self.folder.path / f"{name}.safetensors" for name in ("last", "best"))
-        seconds = self.clock() - self.began
+        seconds = self.progress.seconds if self.finished else self.clock() - self.began
         return Result(self.folder.path, self.progress.step, seconds, last, best if best.exists() else last, history)
 
     def _save(self, name: str, scores: Record):

@@ -166,7 +166,7 @@ def test_the_named_turn_of_the_second_gives_the_first(quarter, mirrored, seed):
     second = torch.rand(1, audit.SIDE, audit.SIDE, generator=torch.Generator().manual_seed(seed))
     pixels = second[0].numpy()
     first = np.rot90(pixels[:, ::-1] if mirrored else pixels, quarter).copy()
-    (match,) = audit._matches(torch.from_numpy(first)[None], ["a"], second, ["b"])
+    (match,) = audit.matches(torch.from_numpy(first)[None], ["a"], second, ["b"])
     expected = {
         (False, 0): "as it is",
         (True, 0): "mirrored",
@@ -200,9 +200,9 @@ def test_large_sets_are_compared_in_pieces(monkeypatch):
     small = torch.rand(9, audit.SIDE, audit.SIDE, generator=torch.Generator().manual_seed(2))
     small[7] = small[2].flip(1)
     names = [str(number) for number in range(9)]
-    (whole,) = audit._matches(small, names)
+    (whole,) = audit.matches(small, names)
     monkeypatch.setattr(audit, "CHUNK", 2)
-    (found,) = audit._matches(small, names)
+    (found,) = audit.matches(small, names)
     assert (whole.first, whole.second) == (found.first, found.second) == ("2", "7")
     assert whole.turn == found.turn
     assert whole.correlation == pytest.approx(found.correlation, abs=1e-5)  # products of other shapes round otherwise

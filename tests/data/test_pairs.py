@@ -1,5 +1,6 @@
 """Every layout that people have is read; every folder that does not fit is refused with a sentence that helps."""
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +171,7 @@ def test_sequence_by_place_name_and_slice(tmp_path):
 def test_exif_rotation_counts_for_the_size(tmp_path):
     turned = Image.fromarray(picture(1).transpose(1, 0, 2))
     exif = turned.getexif()
-    exif[pairs.ORIENTATION] = 6
+    exif[0x0112] = 6
     (tmp_path / "rain").mkdir()
     turned.save(tmp_path / "rain" / "1.jpg", exif=exif)
     save(picture(1), tmp_path / "clean" / "1.png")
@@ -311,8 +312,8 @@ def test_unreadable_image(tmp_path):
     (tmp_path / "rain" / "2.png").write_bytes(b"no image at all")
     (tmp_path / "clean" / "3.png").write_bytes(b"")
     message = refusal(tmp_path)
-    assert "rain/2.png is not a readable image" in message
-    assert "clean/3.png is not a readable image" in message
+    assert "rain/2.png: text, not an image" in message
+    assert "clean/3.png: the file is empty" in message
 
 
 def test_single_photographs_are_no_pairs(tmp_path):
@@ -406,3 +407,44 @@ def test_clean_sets_are_not_taken_for_pairs(derain_data):
         with pytest.raises(DataError):
             pairs.read(derain_data / folder)
     assert len(pairs.photographs(derain_data / "bsds500", derain_data / "splits" / "bsds500_train.txt")) == 209
+
+
+# --- lists and names of other systems ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lists_as_any_system_saves_them(tmp_path, encoding, form, end):
+    """With or without a mark; accents in one sign or two, other than in the files' names."""
+    for name in ("rain/caf\u00e9/1.png", "clean/caf\u00e9/1.png", "rain/2.png", "clean/2.png"):
+        save(picture(1), tmp_path / name)
+    line = unicodedata.normalize(form, "caf\u00e9\\1") + end
+    (tmp_path / "list.txt").write_bytes(line.encode(encoding))
+    found = pairs.read(tmp_path, split=tmp_path / "list.txt")
+    assert found.names == ["caf\u00e9/1"]
+    assert found["cafe\u0301/1"].rainy.shape == found["caf\u00e9\\1"].rainy.shape
+
+
+def test_halves_whose_accents_are_spelt_otherwise_belong_together(tmp_path):
+    save(picture(1), tmp_path / "rain/caf\u00e9.png")
+    save(picture(1), tmp_path / "clean/cafe\u0301.png")
+    assert pairs.read(tmp_path).names == ["caf\u00e9"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_list_of_pairs_written_on_windows(tmp_path, encoding):
+    for name in ("wet/1.png", "dry/1.png"):
+        save(picture(1), tmp_path / name)
+    (tmp_path / "list.txt").write_bytes("wet\\1.png dry\\1.png\r\n".encode(encoding))
+    for place in (tmp_path, tmp_path / "list.txt"):
+        found = pairs.read(place)
+        assert (found.layout, found.names) == ("spa", ["wet/1"])
+
+
+def test_a_list_in_another_code_is_refused_in_one_line(tmp_path):
+    save(picture(1), tmp_path / "rain/1.png")
+    save(picture(1), tmp_path / "clean/1.png")
+    (tmp_path / "list.txt").write_bytes("1\ncaf\u00e9\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"list\.txt is not UTF-8 text \(line 2\): save the list as UTF-8"):
+        pairs.read(tmp_path, split=tmp_path / "list.txt")

@@ -372,3 +372,30 @@ def test_draws_are_those_of_old():
     assert (255 * batch.rain).mean((1, 2, 3)).tolist() == pytest.approx(
         [0, 63, 7.35, 63, 63, 0, 4.83, 63, 63, 12.24, 0, 63, 63, 12.30, 12.03, 41.80, 63, 11.91, -8.47, 0], abs=0.02
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "words"),
+    [
+        (["rain/1.png", "clean/1.png"], ".", "give it as pairs_dir, or its clean half .*clean as clean_dir"),
+        (["input/1.png", "Target/1.png"], "input", r"is the rainy half of pairs, beside target: .* as clean_dir"),
+        (["images/1.png", "labels/1.png"], ".", "holds labelled streets, .*: give it as scenes_dir$"),
+        (["leftImg8bit/1.png", "gtFine/1.png"], ".", "holds labelled streets"),
+        (["rain-001.png", "norain-001.png"], ".", "holds rainy photographs beside clean ones: give it as pairs_dir$"),
+    ],
+)
+def test_pairs_are_no_clean_photographs(tmp_path, names, given, words):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / name)
+    with pytest.raises(DataError, match=words):
+        gather(tmp_path / given)
+
+
+@pytest.mark.parametrize("given", ["clean", "rain"])
+def test_a_folder_that_is_only_called_so_is_taken(tmp_path, given):
+    """The clean half by itself; and photographs in a folder called rain, with nothing beside it."""
+    for name in ("clean", "rain") if given == "clean" else ("rain",):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / name / "1.png")
+    assert len(gather(tmp_path / given).clean) == 1

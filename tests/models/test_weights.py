@@ -303,6 +303,29 @@ def test_converter_undoes_the_authors_layout(name, prefix, tmp_path):
         assert equal(model, found)
 
 
+@pytest.mark.parametrize("nest", ["state_dict", "params", "params_ema", "model_state_dict", "net"])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "net.", "module._orig_mod."])
+def test_weights_are_found_in_the_checkpoint_of_a_training(nest, prefix, tmp_path):
+    model = create("brn")
+    torch.save({nest: authors_form(model, prefix), "epoch": 7, "optimizer": {"lr": [1e-3]}}, tmp_path / "net.pth")
+    assert equal(model, weights.convert(tmp_path / "net.pth"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value, tmp_path):
+    state = authors_form(create("brn"))
+    state["conv_i.0.weight"][0, 0, 0, 0] = value
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(WeightsError, match=r"NaN or infinite values \(conv_i.0.weight\)") as caught:
+        weights.convert(tmp_path / "net.pth")
+    one_line(caught)
+    network = create("srn", stages=1, width=8)
+    next(network.parameters()).data[0] = value
+    weights.save(network, tmp_path / "net.safetensors", {})
+    with pytest.raises(WeightsError, match="NaN or infinite values"):
+        weights.load(tmp_path / "net.safetensors")
+
+
 def test_convert_takes_options_and_the_direct_form(tmp_path):
     torch.save(authors_form(create("srn-direct")), tmp_path / "net.pth")
     found = weights.convert(str(tmp_path / "net.pth"), model="srn-direct", stages=3)
@@ -416,7 +439,7 @@ def test_damaged_checkpoints_are_refused(tmp_path, content, complaint):
     assert str(path) in one_line(caught)
 
 
-@pytest.mark.parametrize("thing", [[1, 2], {"a": 1}, {"state_dict": {"a": torch.ones(1)}}, torch.ones(2)])
+@pytest.mark.parametrize("thing", [[1, 2], {"a": 1}, {"state_dict": {"a": 1}}, torch.ones(2)])
 def test_checkpoints_that_hold_something_else(tmp_path, thing):
     torch.save(thing, tmp_path / "net.pth")
     with pytest.raises(WeightsError, match="it must map names to tensors"):

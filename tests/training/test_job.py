@@ -85,3 +85,13 @@ def test_parameters_go_by_their_old_names_too():
     assert training.Job.of(asked | {"pairs_dir": "mine", "data_dir": "", "pairs_list": "some.txt"}) == job
     with pytest.raises(RecipeError, match="pairs_dir was called data_dir once: give one of them"):
         training.Job.of(asked | {"pairs_dir": "mine", "data_dir": "other"})
+
+
+def test_what_a_command_line_took_for_a_number_is_a_name():
+    """As papermill's -p does with a folder called 2024, or with a dict."""
+    asked = {"recipe": "srn", "out_dir": 7}
+    job = training.Job.of(asked | {"clean_dir": 2024, "start": 1.5, "changes": '{"batch": 4}'})
+    assert job == training.Job("srn", "7", clean_dir="2024", start="1.5", changes={"batch": 4})
+    for wrong in ({"clean_dir": True}, {"changes": "batch=4"}, {"steps": "4"}):
+        with pytest.raises(RecipeError, match=f"{next(iter(wrong))} must be"):
+            training.Job.of(asked | wrong)

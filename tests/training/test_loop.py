@@ -17,7 +17,8 @@ from tests.training.runs import assert_alike, balanced, initial, parameters, tin
 
 def test_a_run_leaves_what_it_promises(uninterrupted):
     names = {path.name for path in uninterrupted.folder.iterdir()}
-    assert names == {"recipe.json", "metrics.jsonl", "checkpoints", "last.safetensors", "last.json"}
+    promised = {"recipe.json", "data.json", "metrics.jsonl", "checkpoints", "last.safetensors", "last.json"}
+    assert names == promised | {"run.lock"}
     kept = sorted(path.name for path in (uninterrupted.folder / "checkpoints").iterdir())
     assert kept == ["step-00000004", "step-00000006"]
     lines = [json.loads(line) for line in (uninterrupted.folder / "metrics.jsonl").read_text().splitlines()]
