@@ -2,8 +2,8 @@
 
 A control changes → a pure function of the controls' values draws a picture → its PNG bytes become the value
 of an image widget. Nothing is printed and nothing is captured, so no exception is swallowed on the way; it
-works on whichever thread JupyterLab runs the callback; and the text form of a demonstration does not change
-from run to run.
+works on whichever thread JupyterLab runs the callback, hence while a cell trains (`at_once`; a page that cannot do
+that says so); and the text form of a demonstration does not change from run to run.
 
 Creating a demonstration moves each control through that very path and back again: a broken callback stops the
 cell that creates it, in a notebook that is only executed as in one that is used. The pictures seen on the way
@@ -25,6 +25,7 @@ from pathlib import Path, PurePath
 import ipywidgets
 import numpy as np
 import torch
+from IPython import get_ipython
 from IPython.display import display
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -32,10 +33,10 @@ from torch import Tensor
 from derainlib.errors import DerainError
 from derainlib.lab import figures
 
-_DRAWING = threading.Lock()  # Matplotlib is not made for two threads at once, and JupyterLab may use several
 _LIVE = "application/vnd.jupyter.widget-view+json"
 _REMEMBERED = 64  # pictures that a demonstration keeps, so that moving back costs nothing
 _QUICK = 0.15  # seconds; a picture drawn faster follows the mouse, a slower one waits for its release
+_WAITS = "<i>This page cannot answer while a cell runs: what you move meanwhile is answered when the cell ends.</i>"
 
 
 def slider(low: float, high: float, value: float, step: float = 1, label: str = "") -> ipywidgets.Widget:
@@ -61,6 +62,19 @@ def choice(options: Sequence | Mapping[str, object], value=None, label: str = ""
 def switch(value: bool = False, label: str = "") -> ipywidgets.Checkbox:
     """A box to tick."""
     return ipywidgets.Checkbox(value=value, description=label, indent=False)
+
+
+def at_once(*widgets: ipywidgets.Widget) -> None:
+    """Let the kernel answer what a reader does to these widgets while a cell runs, from the first move on.
+
+    JupyterLab sends it to a thread of its own, a subshell. But ipykernel (7.4) passes it on to the thread that last wrote
+    to the widget: at first that is the one which made it, and which runs the cell. From here on the browser decides.
+
+    Args:
+        widgets: those that a reader moves, presses or fills; `Demo` has done it for its controls.
+    """
+    for widget in widgets:
+        widget.comm._reply_subshell_for = lambda data, asked: asked
 
 
 class Demo:
@@ -98,7 +112,9 @@ class Demo:
         self._seen: dict[tuple, bytes] = {}
         natural = ipywidgets.Layout(max_width="100%", align_self="flex-start")
         self._image = ipywidgets.Image(format="png", layout=natural)
-        self._message = ipywidgets.HTML()
+        self._message, self._note = ipywidgets.HTML(), ipywidgets.HTML(_WAITS if _waits() else "")
+        self._turn = threading.Lock()  # the last move decides what is shown, on however many threads they come
+        at_once(*self.controls.values())
         for name, control in self.controls.items():
             _dress(control, name)
             control.observe(self._follow, names="value")
@@ -112,7 +128,7 @@ class Demo:
             self._move(name, [value for value in _positions(self.controls[name]) if value != self.values[name]][:1])
         self.strip = figures.filmstrip(*zip(*self._move(filmed, values), strict=True))
         row = ipywidgets.Box([*self.controls.values()], layout=ipywidgets.Layout(flex_flow="row wrap"))
-        self._box = ipywidgets.VBox([row, self._message, self._image, *below])
+        self._box = ipywidgets.VBox([row, self._note, self._message, self._image, *below])
 
     @property
     def picture(self) -> bytes:
@@ -133,6 +149,7 @@ class Demo:
 
     def _follow(self, change) -> None:
         """Redraw. An exception is shown and raised: Jupyter only logs what a browser's message causes."""
+        self._note.value = _WAITS if _waits() else ""
         try:
             self._draw()
         except Exception as error:
@@ -141,7 +158,7 @@ class Demo:
         self._message.value = ""
 
     def _draw(self) -> None:
-        with _DRAWING:
+        with self._turn:
             values = self.values
             key = tuple(values.values()) if all(map(_hashable, values.values())) else None
             data = self._seen.get(key)
@@ -300,6 +317,14 @@ class LiveCurve:
         else:
             self._handle.update(picture)
         self._drawn = time.monotonic()
+
+
+def _waits() -> bool:
+    """Whether the page has the kernel do one thing after the other, by the message that is being answered."""
+    header = getattr(get_ipython(), "get_parent", dict)().get("header", {})
+    if header.get("msg_type") == "comm_msg":
+        return not header.get("subshell_id")
+    return bool(header) and "subshell_id" not in header  # a page that knows of subshells names one, or none
 
 
 def _dress(control: ipywidgets.Widget, name: str) -> None:
