@@ -40,7 +40,8 @@ quick: style ## two minutes of tests while you work: no notebook, no research da
 test: style ## check the style and run every test, notebooks included
 	$(PYTEST)
 
-ci: test ## what CI runs: make test, and what takes longer, once there is such a thing
+ci: test ## what CI runs: make test, and the widgets through a browser, where there are playwright and Chromium
+	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/python -m pytest --browser tests/browser
 
 notebooks: $(READY) ## run the notebooks and store their outputs
 	$(BIN)/python -m derainlib.lab.publish

@@ -1,5 +1,6 @@
 """Fixtures that every part of the tests shares; what a run leaves out and why; where its time goes."""
 
+import importlib.util
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -35,15 +36,30 @@ BEGUN, DESELECTED = pytest.StashKey[float](), pytest.StashKey[int]()
 def pytest_addoption(parser):
     group = parser.getgroup("derainlib")
     group.addoption("--quick", action="store_true", help="leave out notebooks, research data and what is slow")
+    group.addoption("--browser", action="store_true", help="what looks through a browser, too: make ci does")
     group.addoption("--all-notebooks", action="store_true", help="every notebook by papermill, too, not only its turn")
 
 
 def pytest_collection_modifyitems(config, items):
-    """`--quick` skips rather than deselects, so that the end of the run says what it did not look at."""
+    """What is left out is skipped rather than deselected, so that the end of the run says what it did not look at."""
+    if any("browser" in item.path.parts for item in items) and (reason := why_no_browser(config)):
+        for item in items:
+            if "browser" in item.path.parts:
+                item.add_marker(pytest.mark.skip(reason))
     if config.option.quick:
         for item in items:
             if reason := why_not_quick(item):
                 item.add_marker(pytest.mark.skip(f"not in a quick run: {reason}"))
+
+
+def why_no_browser(config: pytest.Config) -> str:
+    """What keeps tests through a browser out of this run; nothing, if they belong there."""
+    if not config.option.browser:
+        return "through a browser: make ci"
+    spec = importlib.util.spec_from_file_location("browser", Path(__file__).parents[1] / "benchmarks/browser.py")
+    browser = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(browser)
+    return browser.missing()
 
 
 def why_not_quick(item: pytest.Item) -> str:

@@ -19,7 +19,7 @@ from derainlib.models import weights
 from tests.small_data import write
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-SHARED = {"common", "textbook"}
+SHARED = {"browser", "common", "textbook"}
 """Files of the folder that are no scripts, but what these share."""
 
 

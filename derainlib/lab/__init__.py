@@ -2,6 +2,8 @@
 
     figures     pictures with one look, small enough to be stored
     widgets     live demonstrations that leave a picture on a page without a kernel
+    curtain     two versions of a photograph, and a line between them to drag
+    pieces      a file of the reader's own, of any size
     exercises   questions that check an answer, give hints, show a solution
     miniature   scenes in drawn rain, and small networks that train on them while a reader waits
     probe       what a loss says of a picture that was spoilt on purpose: value, map, gradient

@@ -7,6 +7,7 @@ stays small without spoiling either; the text form of a figure names what it sho
 
 import base64
 import io
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ WIDEST = 900
 """The most pixels from left to right of a stored picture."""
 
 _JPEG = {"format": "JPEG", "quality": 88, "subsampling": 0, "optimize": True, "progressive": True}
+_DRAWING = threading.RLock()  # Matplotlib does not draw on two threads at once, and a cell may run beside a callback
 _GRAPH = 2  # a picture whose PNG is not that much larger than its JPEG is a graph: flat, with sharp edges
 
 PALETTE = seaborn.color_palette("colorblind")
@@ -107,7 +109,8 @@ def png(picture) -> bytes:
         return picture
     if isinstance(picture, Figure):
         # No metadata: the file must not change with the version or the day it was drawn.
-        return _written(lambda file: picture.savefig(file, format="png", metadata={"Software": None}))
+        with _DRAWING:
+            return _written(lambda file: picture.savefig(file, format="png", metadata={"Software": None}))
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(_bytes(picture))
     return _written(lambda file: image.save(file, format="PNG", optimize=True))
 

@@ -13,6 +13,7 @@ import nbformat
 
 from derainlib import evaluation
 from derainlib.lab import numbers, series, tables
+from derainlib.lab.curtain import LIVE
 from derainlib.lab.figures import LIMIT
 
 LONGEST, MEDIAN = 40, 12
@@ -38,7 +39,6 @@ DEMOS = {"Demo", "demo", "before_after", "upload"}
 OPENING = ("**You will be able to**", "**You need**", "**Paper**", "<!-- navigation -->")
 ENDING = ("## Summary", "## Exercises", "## Further reading")
 
-_LIVE = "application/vnd.jupyter.widget-view+json"
 _TEXTS = {"text/plain", "text/html", "text/markdown", "text/latex", "image/svg+xml"}
 _ELSEWHERE = re.compile(r"(?<![\w.:/~])/(?:home|root|tmp|usr|opt|var|work|mnt|content|Users)/|\b[A-Z]:\\")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}")
@@ -208,7 +208,7 @@ def _outputs(notebook: nbformat.NotebookNode) -> Iterator[str]:
             yield f"cell {number} shows a memory address, different in each run"
         if any(text.count(tables.EVERY_ROW) > text.count(evaluation.RAINY) for text in texts):
             yield f"cell {number} shows a study's table without its rainy row"
-        if _LIVE in data or (data.get("text/plain", "").startswith("Demo(") and not _pictures(data)):
+        if LIVE in data or (data.get("text/plain", "").startswith("Demo(") and not _pictures(data)):
             yield f"cell {number} shows a widget without a picture: nothing is seen where no kernel runs"
         yield from (
             f"cell {number} stores a picture of {size // 1000} kB, more than {LIMIT // 1000}"

@@ -21,12 +21,11 @@ from nbclient.exceptions import CellExecutionError
 from derainlib.errors import DerainError
 from derainlib.files import write_atomically
 from derainlib.lab import gate, numbers, series
+from derainlib.lab.curtain import LIVE
 from derainlib.models import weights
 
 FOLDER = Path("notebooks")
 """Where the series is, from the repository's root."""
-
-_LIVE = "application/vnd.jupyter.widget-view+json"
 
 
 def publish(path: Path) -> list[str]:
@@ -79,7 +78,7 @@ def settle(notebook: nbformat.NotebookNode, seconds: float) -> None:
             if "data" in output:
                 output.metadata = nbformat.from_dict({})
                 if {"image/png", "image/jpeg"} & set(output.data):
-                    output.data.pop(_LIVE, None)
+                    output.data.pop(LIVE, None)
     known = notebook.metadata.get("derainlib", {}).get("cpu_seconds")
     # A time within half as much again is the same time: the file should not change for that.
     same = known and known / 1.5 < seconds < known * 1.5

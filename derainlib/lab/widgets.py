@@ -2,8 +2,8 @@
 
 A control changes → a pure function of the controls' values draws a picture → its PNG bytes become the value
 of an image widget. Nothing is printed and nothing is captured, so no exception is swallowed on the way; it
-works on whichever thread JupyterLab runs the callback; and the text form of a demonstration does not change
-from run to run.
+works on whichever thread JupyterLab runs the callback, hence while a cell trains (`at_once`; a page that cannot do
+that says so); and the text form of a demonstration does not change from run to run.
 
 Creating a demonstration moves each control through that very path and back again: a broken callback stops the
 cell that creates it, in a notebook that is only executed as in one that is used. The pictures seen on the way
@@ -19,23 +19,24 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
 import ipywidgets
 import numpy as np
 import torch
+from IPython import get_ipython
 from IPython.display import display
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 
 from derainlib.errors import DerainError
 from derainlib.lab import figures
+from derainlib.lab.curtain import LIVE, Curtain
+from derainlib.lab.pieces import File, Pieces
 
-_DRAWING = threading.Lock()  # Matplotlib is not made for two threads at once, and JupyterLab may use several
-_LIVE = "application/vnd.jupyter.widget-view+json"
 _REMEMBERED = 64  # pictures that a demonstration keeps, so that moving back costs nothing
 _QUICK = 0.15  # seconds; a picture drawn faster follows the mouse, a slower one waits for its release
+_WAITS = "<i>This page cannot answer while a cell runs: what you move meanwhile is answered when the cell ends.</i>"
 
 
 def slider(low: float, high: float, value: float, step: float = 1, label: str = "") -> ipywidgets.Widget:
@@ -61,6 +62,21 @@ def choice(options: Sequence | Mapping[str, object], value=None, label: str = ""
 def switch(value: bool = False, label: str = "") -> ipywidgets.Checkbox:
     """A box to tick."""
     return ipywidgets.Checkbox(value=value, description=label, indent=False)
+
+
+def at_once(*widgets: ipywidgets.Widget) -> None:
+    """Let the kernel answer what a reader does to these widgets while a cell runs, from the first move on.
+
+    JupyterLab sends it to a thread of its own, a subshell. But ipykernel (7.4) passes it on to the thread that last
+    wrote to the widget: at first that is the one which made it, and which runs the cell. From here on the browser
+    decides.
+
+    Args:
+        widgets: those that a reader moves, presses or fills, or boxes of them; `Demo` has done it for its controls.
+    """
+    for widget in widgets:
+        at_once(*getattr(widget, "children", ()))
+        widget.comm._reply_subshell_for = lambda data, asked: asked
 
 
 class Demo:
@@ -98,7 +114,9 @@ class Demo:
         self._seen: dict[tuple, bytes] = {}
         natural = ipywidgets.Layout(max_width="100%", align_self="flex-start")
         self._image = ipywidgets.Image(format="png", layout=natural)
-        self._message = ipywidgets.HTML()
+        self._message, self._note = ipywidgets.HTML(), ipywidgets.HTML(_WAITS if _waits() else "")
+        self._turn = threading.Lock()  # the last move decides what is shown, on however many threads they come
+        at_once(*self.controls.values())
         for name, control in self.controls.items():
             _dress(control, name)
             control.observe(self._follow, names="value")
@@ -112,7 +130,7 @@ class Demo:
             self._move(name, [value for value in _positions(self.controls[name]) if value != self.values[name]][:1])
         self.strip = figures.filmstrip(*zip(*self._move(filmed, values), strict=True))
         row = ipywidgets.Box([*self.controls.values()], layout=ipywidgets.Layout(flex_flow="row wrap"))
-        self._box = ipywidgets.VBox([row, self._message, self._image, *below])
+        self._box = ipywidgets.VBox([row, self._note, self._message, self._image, *below])
 
     @property
     def picture(self) -> bytes:
@@ -129,10 +147,11 @@ class Demo:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, object]:
         live = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
-        return {"text/plain": repr(self), _LIVE: live} | figures.stored(self.strip)
+        return {"text/plain": repr(self), LIVE: live} | figures.stored(self.strip)
 
     def _follow(self, change) -> None:
         """Redraw. An exception is shown and raised: Jupyter only logs what a browser's message causes."""
+        self._note.value = _WAITS if _waits() else ""
         try:
             self._draw()
         except Exception as error:
@@ -141,7 +160,7 @@ class Demo:
         self._message.value = ""
 
     def _draw(self) -> None:
-        with _DRAWING:
+        with self._turn:
             values = self.values
             key = tuple(values.values()) if all(map(_hashable, values.values())) else None
             data = self._seen.get(key)
@@ -191,8 +210,8 @@ def before_after(
     after: Tensor | np.ndarray,
     names: tuple[str, str] = ("rainy", "derained"),
     save_as: str | None = None,
-) -> Demo:
-    """Two versions of a photograph, and a slider that uncovers one under the other.
+) -> Curtain:
+    """Two versions of a photograph, and a line on it to drag, which uncovers one under the other; and a zoom.
 
     Args:
         before, after: (3, H, W) or a batch of one, in [0, 1], of equal size.
@@ -205,17 +224,7 @@ def before_after(
     left, right = _image(before), _image(after)
     if left.size != right.size:
         raise DerainError(f"{left.size} and {right.size} pixels: give two versions of one photograph")
-
-    def split(position: int) -> Image.Image:
-        cut = round(left.width * position / 100)
-        both = right.copy()
-        both.paste(left.crop((0, 0, cut, left.height)), (0, 0))
-        ImageDraw.Draw(both).line([(cut, 0), (cut, left.height)], fill="white", width=max(2, left.width // 250))
-        return both
-
-    position = slider(0, 100, 50, label=f"{names[0]} | {names[1]} (%)")
-    below = [download(after, save_as)] if save_as else []
-    return demo(split, film={"position": (100, 50, 0)}, below=below, position=position)
+    return Curtain(left, right, names, [download(after, save_as)] if save_as else [])
 
 
 def download(image: Tensor | np.ndarray, name: str) -> ipywidgets.HTML:
@@ -236,7 +245,7 @@ def download(image: Tensor | np.ndarray, name: str) -> ipywidgets.HTML:
 
 
 def upload(function: Callable[[Tensor], object], example: Tensor) -> Demo:
-    """A button to bring a photograph of one's own; below it, what `function` makes of it.
+    """A button to bring a photograph of one's own, of any size; below it, what `function` makes of it.
 
     Args:
         function: from an image (1, 3, H, W) in [0, 1] to a figure or an image.
@@ -244,27 +253,17 @@ def upload(function: Callable[[Tensor], object], example: Tensor) -> Demo:
     """
     from derainlib import images
 
-    content = _file(example, "png")
-    # What the button holds after a file was chosen: trying the demonstration out takes the example the same
-    # way.
-    chosen = {
-        "name": "the example",
-        "type": "image/png",
-        "size": len(content),
-        "content": memoryview(content),
-    }
-    chosen["last_modified"] = datetime.fromtimestamp(0, UTC)
+    # Trying the demonstration out takes the example in the way of a file that was chosen.
+    shown = File("the example", bytearray(_file(example, "png")))
 
-    def process(photograph: tuple) -> object:
-        file = (photograph or (chosen,))[0]
+    def process(photograph: File | None) -> object:
+        file = photograph or shown
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, PurePath(file["name"]).name)
-            path.write_bytes(file["content"])
+            path = Path(folder, PurePath(file.name).name)
+            path.write_bytes(file.content)
             return function(images.read(path)[None])
 
-    wide = ipywidgets.Layout(width="max-content")
-    button = ipywidgets.FileUpload(accept="image/*", description="your photograph", layout=wide)
-    return demo(process, film={"photograph": [(chosen,)]}, photograph=button)
+    return demo(process, film={"photograph": [shown]}, photograph=Pieces("your photograph"))
 
 
 class LiveCurve:
@@ -302,10 +301,20 @@ class LiveCurve:
         self._drawn = time.monotonic()
 
 
+def _waits() -> bool:
+    """Whether the page has the kernel do one thing after the other, by the message that is being answered."""
+    header = getattr(get_ipython(), "get_parent", dict)().get("header", {})
+    if header.get("msg_type") == "comm_msg":
+        return not header.get("subshell_id")
+    return bool(header) and "subshell_id" not in header  # a page that knows of subshells names one, or none
+
+
 def _dress(control: ipywidgets.Widget, name: str) -> None:
     control.description = control.description or name.replace("_", " ")
     if control.has_trait("style") and control.style.has_trait("description_width"):
         control.style.description_width = "initial"
+    if isinstance(control, ipywidgets.IntSlider | ipywidgets.FloatSlider):
+        control.layout = ipywidgets.Layout(width="450px", max_width="100%")
 
 
 def _positions(control: ipywidgets.Widget) -> list:
@@ -326,12 +335,12 @@ def _range(control: ipywidgets.Widget) -> str:
         return f"{control.min:g} … {control.max:g}"
     if isinstance(control, ipywidgets.Dropdown):
         return ", ".join(label for label, _ in control._options_full)
-    return {ipywidgets.Checkbox: "off, on", ipywidgets.FileUpload: "a file"}.get(type(control), "any")
+    return {ipywidgets.Checkbox: "off, on", Pieces: "a file"}.get(type(control), "any")
 
 
 def _written(control: ipywidgets.Widget) -> str:
-    if isinstance(control, ipywidgets.FileUpload):
-        return control.value[0]["name"]
+    if isinstance(control, Pieces):
+        return control.value.name
     if isinstance(control, ipywidgets.Checkbox):
         return "on" if control.value else "off"
     return control.label if isinstance(control, ipywidgets.Dropdown) else f"{control.value:g}"

@@ -10,20 +10,32 @@ CODE = """
 from derainlib.lab.widgets import demo, slider
 import torch
 
+levels = []
+
 def shade(level):
+    levels.append(level)
     if level == 3:
         raise ValueError("no shade")
     return torch.full((3, 16, 16), level / 10)
 
 live = demo(shade, film={"level": [0, 5]}, level=slider(0, 5, 1))
-print(live.controls["level"].comm.comm_id, live._image.comm.comm_id, live._message.comm.comm_id)
+print(*(widget.comm.comm_id for widget in (live.controls["level"], live._image, live._message, live._note)))
 live
+"""
+
+BUSY = """
+import time
+
+before, end = len(levels), time.monotonic() + 20
+while len(levels) == before and time.monotonic() < end:
+    time.sleep(0.05)
+assert levels[before:] == [4]
 """
 
 
 @pytest.fixture(scope="module")
 def session():
-    """A kernel's client, and the ids of the control, the picture and the message of a demonstration in it."""
+    """A kernel's client, and the ids of a demonstration's control, picture, message and note in it."""
     manager, client = start_new_kernel(kernel_name="python3")
     try:
         printed = []
@@ -53,7 +65,7 @@ def move(client, ids: list[str], value: int, thread: str | None = None) -> dict[
     if thread:
         message["header"]["subshell_id"] = thread
     client.shell_channel.send(message)
-    names, got = dict(zip(ids, ("control", "picture", "message"), strict=True)), {}
+    names, got = dict(zip(ids, ("control", "picture", "message", "note"), strict=True)), {}
     end = time.monotonic() + 30
     while time.monotonic() < end:
         try:
@@ -70,6 +82,16 @@ def move(client, ids: list[str], value: int, thread: str | None = None) -> dict[
     raise AssertionError("the kernel did not come to rest")
 
 
+def test_first_move_is_answered_while_a_cell_runs(session):
+    client, ids = session
+    thread = subshell(client)
+    cell = client.execute(BUSY)
+    assert "picture" in move(client, ids, 4, thread)
+    while (end := client.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != cell:
+        assert end["msg_type"] != "execute_reply"
+    assert end["content"]["status"] == "ok"
+
+
 @pytest.mark.parametrize("on_a_thread", [False, True], ids=["main thread", "subshell"])
 def test_moved_control_sends_a_new_picture(session, on_a_thread):
     client, ids = session
@@ -78,6 +100,12 @@ def test_moved_control_sends_a_new_picture(session, on_a_thread):
     second = move(client, ids, 4, thread)["picture"]
     assert bytes(first[0]).startswith(b"\x89PNG")
     assert bytes(first[0]) != bytes(second[0])
+
+
+def test_page_without_subshells_says_that_it_waits(session):
+    client, ids = session
+    assert move(client, ids, 0, subshell(client)).get("note", "") == ""
+    assert "cannot answer while a cell runs" in move(client, ids, 1)["note"]
 
 
 def test_exception_is_shown_to_the_reader(session):

@@ -2,8 +2,9 @@
 
 import base64
 import io
+import json
+import re
 import threading
-from datetime import UTC, datetime
 
 import ipywidgets
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from derainlib.errors import DerainError, ImageError
 from derainlib.lab import widgets
+from derainlib.lab.pieces import MOST, Pieces
 from derainlib.lab.widgets import choice, demo, slider, switch
 
 
@@ -22,7 +24,7 @@ def shade(level: float) -> torch.Tensor:
 
 def level(data: bytes) -> float:
     """The shade of a picture."""
-    return np.asarray(Image.open(io.BytesIO(data)), dtype=float).mean() / 255
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), dtype=float).mean() / 255
 
 
 def move(control: ipywidgets.Widget, value) -> None:
@@ -177,14 +179,26 @@ def test_slider_is_whole_only_where_everything_is():
     assert isinstance(slider(0, 4, 2, step=0.5), ipywidgets.FloatSlider)
 
 
-def test_before_after_uncovers_one_under_the_other():
-    live = widgets.before_after(shade(0.0), shade(1.0), save_as="dry.png")
-    move(live.controls["position"], 25)
-    row = np.asarray(Image.open(io.BytesIO(live.picture)))[5, :, 0]
-    np.testing.assert_array_equal(row[:3], 0)
-    np.testing.assert_array_equal(row[7:], 255)
+def test_before_after_holds_both_pictures():
+    live = widgets.before_after(shade(0.0), shade(1.0), ("rainy", "<dry>"), save_as="dry.png")
+    data = live._repr_mimebundle_()
+    assert data["text/plain"] == "Curtain(rainy | <dry>)"
+    for page in (data["text/html"], live._box.children[0].value):
+        shown = re.findall(r'<img src="data:image/\w+;base64,([^"]+)" alt="([^"]+)"', page)
+        assert [name for _, name in shown] == ["rainy", "&lt;dry&gt;"]
+        assert [level(base64.b64decode(content)) for content, _ in shown] == pytest.approx([0, 1], abs=0.01)
+    strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("L"))
+    assert (strip[28, 8], strip[28, 32]) == (0, 255)
+    assert 'download="dry.png"' in live._box.children[1].value
     with pytest.raises(DerainError, match="two versions of one photograph"):
         widgets.before_after(shade(0), torch.zeros(3, 8, 8))
+
+
+def test_stored_curtain_is_small():
+    wide = torch.rand(3, 60, 1800)
+    page = widgets.before_after(wide, wide)._repr_mimebundle_()["text/html"]
+    (content, *_) = re.findall(r"base64,([^\"]+)", page)
+    assert Image.open(io.BytesIO(base64.b64decode(content))).size == (900, 30)
 
 
 def test_download_holds_the_image():
@@ -196,10 +210,12 @@ def test_download_holds_the_image():
         widgets.download(shade(0.6), "dry.exe")
 
 
-def uploaded(content: bytes, name: str = "mine.png") -> tuple:
-    """What the button holds after a file was chosen."""
-    file = {"name": name, "type": "", "size": len(content), "content": memoryview(content)}
-    return ({**file, "last_modified": datetime.fromtimestamp(0, UTC)},)
+def send(control: Pieces, content: bytes, name: str = "mine.png", piece: int = 100, size: int | None = None) -> None:
+    """What the page does when a file was chosen."""
+    for at in range(0, len(content), piece):
+        data = base64.b64encode(content[at : at + piece]).decode()
+        told = {"run": 7, "name": name, "size": size or len(content), "at": at, "data": data}
+        move(control._wire, json.dumps(told))
 
 
 def test_upload_takes_the_example_then_the_readers_photograph():
@@ -208,16 +224,42 @@ def test_upload_takes_the_example_then_the_readers_photograph():
     assert level(live.picture) == pytest.approx(0.2, abs=0.01)
     buffer = io.BytesIO()
     Image.new("RGB", (20, 30), (255, 255, 255)).save(buffer, format="PNG")
-    live.controls["photograph"].value = uploaded(buffer.getvalue())
+    assert len(buffer.getvalue()) > 20
+    send(live.controls["photograph"], buffer.getvalue(), piece=20)
     assert level(live.picture) == pytest.approx(0.5, abs=0.01)
 
 
 def test_upload_says_what_is_wrong_with_a_file():
     live = widgets.upload(lambda image: image, example=shade(0.4))
     with pytest.raises(ImageError):
-        live.controls["photograph"].value = uploaded(b"no image", "../../notes.txt")
+        send(live.controls["photograph"], b"no image", "../../notes.txt")
     assert "ImageError" in live._message.value
     assert "notes.txt" in live._message.value
+
+
+def test_pieces_make_a_file():
+    control = Pieces("yours")
+    send(control, bytes(range(10)), "a <b>", piece=4)
+    assert control.value == ("a <b>", bytearray(range(10)))
+    assert 'data-taken="7 10">a &lt;b&gt;: 0.0 of 0.0 MB' in control._told.value
+    assert not control._wire.trait_metadata("value", "echo_update")
+
+
+def test_pieces_that_do_not_belong_together_make_none():
+    control = Pieces("yours")
+    first, second = ({"name": "a", "size": 4, "data": "AAA=", "run": run} for run in (1, 2))
+    for piece in (second | {"at": 2}, first | {"at": 0}, second | {"at": 2}, first | {"at": 3}):
+        move(control._wire, json.dumps(piece))
+        assert control.value is None
+    send(control, b"1234", size=MOST + 1)
+    assert control.value is None
+    assert len(control._content) == 0
+
+
+def test_box_of_widgets_is_answered_at_once():
+    control = Pieces("yours")
+    widgets.at_once(control)
+    assert control._wire.comm._reply_subshell_for({}, "a subshell") == "a subshell"
 
 
 def test_live_curve_draws_at_most_once_a_second(monkeypatch):

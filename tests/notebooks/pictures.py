@@ -10,6 +10,8 @@ curve elsewhere, another colour map, exchanged panels or another exposure fill a
 
 import base64
 import io
+import re
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -23,19 +25,23 @@ SHRUNK, NEIGHBOURS, TILE = 3, 3, 16
 BRIGHTNESS, COLOUR = 0.025, 0.018
 """The most that a tile may differ by, of a range of 1."""
 
+EMBEDDED = r"data:image/\w+;base64,([\w+/=]+)"
+"""A picture within HTML."""
+
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """Runs a cell as nbval does, then looks at its pictures."""
+    """Runs a cell as nbval does, but for pictures within its texts, then looks at all its pictures."""
+    item.parent.sanitize_patterns[EMBEDDED] = "a picture"
     seen, listen = Seen(), item.parent.get_kernel_message
     item.parent.get_kernel_message = lambda *given, **named: seen.note(listen(*given, **named))
     try:
         yield
     finally:
         item.parent.get_kernel_message = listen
-    if problem := compare(stored(item.cell), list(seen.pictures.values())):
+    if problem := compare(stored(item.cell), list(chain.from_iterable(seen.pictures.values()))):
         item.raise_cell_error(f"Cell pictures differ: {problem}")
 
 
@@ -43,15 +49,15 @@ class Seen:
     """The pictures among the messages of a kernel, each as it was drawn last (nbval keeps it as it was drawn first)."""
 
     def __init__(self):
-        self.pictures: dict[str, bytes] = {}
+        self.pictures: dict[str, list[bytes]] = {}
 
     def note(self, message: dict) -> dict:
         """Takes the message, and gives it on."""
         content = message["content"]
         if message["msg_type"] in ("display_data", "execute_result", "update_display_data"):
             place = content.get("transient", {}).get("display_id", message["header"]["msg_id"])
-            for data in pictures(content):
-                self.pictures[place] = data
+            if found := pictures(content):
+                self.pictures[place] = found
         return message
 
 
@@ -61,9 +67,10 @@ def stored(cell: NotebookNode) -> list[bytes]:
 
 
 def pictures(output: dict) -> list[bytes]:
-    """The PNG and JPEG files in an output."""
+    """The PNG and JPEG files in an output, those within its HTML last."""
     found = output.get("data", {})
-    return [base64.b64decode(found[kind]) for kind in ("image/png", "image/jpeg") if kind in found]
+    files = [found[kind] for kind in ("image/png", "image/jpeg") if kind in found]
+    return list(map(base64.b64decode, files + re.findall(EMBEDDED, found.get("text/html", ""))))
 
 
 def compare(stored: list[bytes], fresh: list[bytes]) -> str:

@@ -1,5 +1,6 @@
 """A wrong picture is seen; another font, a letter aside, a coarser JPEG and rounding are forgiven."""
 
+import base64
 import io
 
 import matplotlib
@@ -157,4 +158,10 @@ def test_picture_that_is_drawn_again_counts_as_it_was_last():
         assert seen.note(one) is one
     seen.note(message("update_display_data", b"last of all", "curve"))
     seen.note({"msg_type": "stream", "content": {"text": "done"}})
-    assert list(seen.pictures.values()) == [b"last of all", b"still"]
+    assert list(seen.pictures.values()) == [[b"last of all"], [b"still"]]
+
+
+def test_pictures_within_a_page_are_found():
+    page = f'<b>rainy</b> <img src="data:image/png;base64,{base64.b64encode(b"one").decode()}"> <img src="else.png">'
+    output = {"data": {"text/html": page, "image/jpeg": base64.b64encode(b"strip").decode()}}
+    assert pictures.pictures(output) == [b"strip", b"one"]
