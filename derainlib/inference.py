@@ -397,7 +397,7 @@ def _results(found: list[Path], source: Path, target: Path) -> dict[Path, Path]:
     results = {path: target / path.relative_to(source) for path in found}
     for path, result in results.items():
         if result.suffix.lower() not in images.WRITABLE:
-            results[path] = result.withname_of(f"{result.name}.png")
+            results[path] = result.with_name(f"{result.name}.png")
     takers: dict[Path, Path] = {}
     for path, result in results.items():
         if result in takers:
