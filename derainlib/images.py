@@ -33,6 +33,7 @@ from torch import Tensor
 
 from derainlib import files, image_formats, image_profiles
 from derainlib.errors import ImageError
+from derainlib.image_encoding import encode, encode_all, steps
 from derainlib.image_formats import (
     RAW,
     RAW_FILE,
@@ -43,14 +44,11 @@ from derainlib.image_formats import (
     check_size,
     damaged,
     decode,
-    encode,
-    encode_all,
     finished,
     over_white,
     parts,
     planes,
     quiet,
-    steps,
 )
 
 Found = TypeVar("Found")
