@@ -269,7 +269,7 @@ FAULTS = (
     # recipes, papers
     Fault(
         "QSNet's λ_Q", "tests/test_recipes.py",
-        'Loss("quasi_sparsity", 1e-3)', 'Loss("quasi_sparsity", 1e-2)',
+        '"Q": Loss("quasi_sparsity", 1e-3)', '"Q": Loss("quasi_sparsity", 1e-2)',
     ),
     Fault(
         "a wrong figure in BRN's Table III", "tests/test_papers.py",

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from derainlib import create, inference, list_models
+from derainlib import create, list_models, windows
 from derainlib.data import scenes
 from derainlib.data.synthetic import Samples
 from derainlib.errors import DerainError
@@ -182,7 +182,7 @@ def test_the_heavy_one_sees_everything():
     model(image).extras["logits"][0, 0, 8, 8].backward()
     assert image.grad[..., -8:].abs().sum() > 0
     with pytest.raises(DerainError, match="whole"):
-        inference.clean(model, drawn(512, 1200, count=1), tile=448)
+        windows.plan(model, 512, 1200, 448, 512**2)
 
 
 @pytest.mark.parametrize("name", NAMES)
