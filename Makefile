@@ -9,7 +9,7 @@ LAB_FLAGS ?=
 TEST_FLAGS ?= -n 2 --dist worksteal
 # Threads of each process that tests: two processes share two cores best with one each.
 OMP_NUM_THREADS ?= 1
-# make weights: the time, trainings side by side (on a GPU: 1), where they go, and more, for example WEIGHTS_FLAGS="--scale full"
+# make weights: the time, trainings side by side (on a GPU: 4), where they go, and more, for example WEIGHTS_FLAGS="--scale full"
 MINUTES ?= 60
 JOBS ?= 2
 OUT ?= runs/weights

@@ -5,10 +5,10 @@
 Each network goes on from its shipped weights (`Shipped` says with which losses and what share of the time), on all
 training data of DIR: BSDS500's, Urban100's and the CC0 photographs of its splits, Rain800's training pairs, rain
 layers, CamVid's streets for PHPNet; what DIR has none of is left out. The same command does it on a CPU and on a GPU:
-on two cores `--jobs 2` trains two networks side by side, each on a thread of its own; on a GPU one job at a time fills
-it. Called again with the same OUT, it goes on where it was killed; networks that are finished stay. OUT/weights.tar
-then holds weights, cards and curves of all, and a line for each says what it gained; `tools/ship.py` makes them
-the shipped ones.
+on two cores `--jobs 2` trains two networks side by side, each on a thread of its own; on a large GPU, which no single
+one of these networks fills, four at a time see more. Called again with the same OUT, it goes on where it was killed;
+networks that are finished stay. OUT/weights.tar then holds weights, cards and curves of all, and a line for each says
+what it gained; `tools/ship.py` makes them the shipped ones.
 """
 
 import argparse

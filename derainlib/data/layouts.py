@@ -361,8 +361,14 @@ def spelt(name: str) -> str:
 
 
 def numbered(name: str) -> list:
-    """Sorts 2 before 10."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    """Sorts 2 before 10, and numbers before words."""
+    return [_rank(part) for part in re.split(r"([0-9]+)", name) if part]
+
+
+def _rank(part: str) -> tuple[int, int, str]:
+    """Where a number or a word stands; of numbers the longer is the larger, since `int` refuses thousands of digits."""
+    digits = part.lstrip("0")
+    return (0, len(digits), digits) if "0" <= part[0] <= "9" else (1, 0, part)
 
 
 def header_size(path: Path) -> tuple[int, int]:

@@ -65,6 +65,11 @@ def pictured(found: Mapping[str, Mapping]) -> dict[str, Mapping]:
     return {name: one for name, one in found.items() if all("by_image" in own for *_, own in _scores(one, "psnr"))}
 
 
+def repeated(found: Mapping[str, Mapping]) -> dict[str, Mapping]:
+    """The reports of several seeds: one shows no spread, which is not a spread of none."""
+    return {name: one for name, one in found.items() if len(one["budget"]["seeds"]) > 1}
+
+
 def closest(report: Mapping) -> str:
     """Our set beside which most of the paper's orderings stand; the first one where it gives none."""
     counted = Counter(one.name for one in coverage.orderings(report))
@@ -244,12 +249,13 @@ def floors(found: Mapping[str, Mapping], measure: str = "psnr") -> str:
     """The noise of seeds in each report, what it hides, and how many of the paper's differences are larger than that.
 
     A floor is half the width of Student's 95 % interval over so many seeds: a difference below it can be chance.
+    Reports of one seed are left out.
     """
     shown = (2, 3, 5, 10)
     lines = [
         [AXES[measure], "from seed to seed", *(f"floor, {seeds} seeds" for seeds in shown), "the paper's above them"]
     ]
-    for name, report in found.items():
+    for name, report in repeated(found).items():
         noise, frame = seed_noise(report, measure), differences({name: report}, measure)
         theirs = frame.drop_duplicates(["row", "place"])["paper"].dropna().abs()
         heights = [STUDENT[seeds] * noise / math.sqrt(seeds) for seeds in shown]

@@ -21,6 +21,7 @@ from derainlib import files
 from derainlib.errors import DataError, RecipeError, WeightsError, one_line
 from derainlib.models import weights
 from derainlib.recipe import Recipe
+from derainlib.training.state import plain_tensors_only
 
 KEPT_CHECKPOINTS = 2
 
@@ -109,6 +110,8 @@ class Folder:
     def restore(self) -> bool:
         """Goes on from the newest checkpoint that is whole, if there is any; damaged ones are set aside, with a word.
 
+        Nothing in one is executed: those of earlier versions have no checksums, and a run may be somebody else's.
+
         Raises:
             RecipeError: there are checkpoints, and none can be read.
         """
@@ -116,7 +119,8 @@ class Folder:
         for path in reversed(self.checkpoints()):
             try:
                 _check_sums(path)
-                self.accelerator.load_state(str(path))
+                with plain_tensors_only():
+                    self.accelerator.load_state(str(path))
             except Exception as error:  # a damaged file may raise anything
                 damaged[path] = one_line(error)
                 continue

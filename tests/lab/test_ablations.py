@@ -74,7 +74,10 @@ def test_without_the_papers_order_there_is_no_tau():
 def test_noise_is_the_spread_of_differences_by_seed():
     found = report(seeds=(-0.1, 0.1, 0.3))
     assert ablations.seed_noise(found) == pytest.approx(0.2)
-    assert math.isnan(ablations.seed_noise(report(seeds=(0.0,)))), "one seed shows no spread"
+    once = report(seeds=(0.0,))
+    assert math.isnan(ablations.seed_noise(once)), "one seed shows no spread"
+    assert list(ablations.repeated({"once": once, "x": found})) == ["x"]
+    assert len(ablations.floors({"once": once}).splitlines()) == 1
 
 
 def test_pixels_of_the_paper_by_hand():
@@ -181,7 +184,7 @@ def test_every_report_is_drawn_and_told(name, measure):
     found = {name: ablations.report(name)}
     for text in (ablations.overview(found, measure), ablations.told(found[name], measure)):
         assert text
-    assert name in ablations.floors(found, measure)
+    assert (name in ablations.floors(found, measure)) == (name in ablations.repeated(found))
     for place in found[name]["rows"][0]["sets"]:
         for picture in (ablations.draw, ablations.order_map):
             assert len(figures.png(picture(found[name], place, measure))) < figures.LIMIT

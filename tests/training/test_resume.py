@@ -1,5 +1,8 @@
 """A run goes on as if nothing had been, and only as what it was."""
 
+import os
+import pickle
+
 import pytest
 import torch
 
@@ -27,6 +30,29 @@ def test_stopped_and_resumed_equals_uninterrupted(uninterrupted, folder, tmp_pat
     training.train(tiny(), gather(folder), tmp_path, stop_after=3)
     result = training.train(tiny(), gather(folder), tmp_path)
     assert_same(result.last, uninterrupted.last)
+
+
+@pytest.mark.parametrize("file", ["custom_checkpoint_0.pkl", "optimizer.bin"])
+def test_nothing_in_a_checkpoint_is_executed(folder, tmp_path, file):
+    """Not even in those of earlier versions, which have no checksums."""
+    training.train(tiny(), gather(folder), tmp_path, stop_after=3)
+    for checkpoint in (tmp_path / "checkpoints").glob("step-*"):
+        (checkpoint / "sha256.json").unlink()
+        (checkpoint / file).write_bytes(pickle.dumps(Executed(str(tmp_path / "executed"))))
+    with pytest.raises(RecipeError, match="no checkpoint can be read"):
+        training.train(tiny(), gather(folder), tmp_path)
+    assert not (tmp_path / "executed").exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+class Executed:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: str):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
 
 
 def test_another_recipe_in_the_folder_is_refused(folder, tmp_path):
