@@ -14,7 +14,7 @@ CONTENTS, NAVIGATION, SCORES, CHOICE = "contents", "navigation", "scores", "choi
 
 
 class Entry(NamedTuple):
-    """A notebook of the series; `name` is its file without the ending, numbered."""
+    """A notebook of the series; `name` is its file without the ending, numbered: 08, and 08b where a part follows it."""
 
     name: str
     title: str
@@ -22,7 +22,7 @@ class Entry(NamedTuple):
 
     @property
     def number(self) -> str:
-        return self.name[:2]
+        return self.name.partition("_")[0]
 
     @property
     def file(self) -> str:
@@ -33,7 +33,7 @@ class Entry(NamedTuple):
         return f"{self.number} · {self.title}"
 
 
-# Numbers are kept for good; a notebook that does not exist yet is listed nowhere but here.
+# Numbers are kept for good; a second part of 08 is 08b. A notebook that does not exist yet is listed nowhere but here.
 SERIES = tuple(
     Entry(*row)
     for row in (

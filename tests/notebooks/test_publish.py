@@ -1,6 +1,7 @@
 """What `publish` leaves in a file, and that it leaves a file alone when something is wrong."""
 
 import json
+import re
 import shutil
 
 import nbformat
@@ -60,8 +61,9 @@ def test_links_follow_the_neighbours(published, tmp_path):
 
 
 def test_series_is_numbered_in_order():
-    numbers = [int(entry.number) for entry in series.SERIES]
+    numbers = [entry.number for entry in series.SERIES]
     assert numbers == sorted(set(numbers))
+    assert all(re.fullmatch(r"\d\d[b-z]?", number) for number in numbers)
 
 
 def test_small_change_of_time_is_no_change(published):
