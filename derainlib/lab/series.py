@@ -14,7 +14,7 @@ CONTENTS, NAVIGATION, SCORES, CHOICE = "contents", "navigation", "scores", "choi
 
 
 class Entry(NamedTuple):
-    """A notebook of the series; `name` is its file without the ending, numbered: 08, and 08b where a part follows it."""
+    """A notebook of the series; `name` is its file without the ending, numbered: 08, or 08b for the part that follows."""
 
     name: str
     title: str
