@@ -14,7 +14,7 @@ CONTENTS, NAVIGATION, SCORES, CHOICE = "contents", "navigation", "scores", "choi
 
 
 class Entry(NamedTuple):
-    """A notebook of the series; `name` is its file without the ending, numbered: 08, or 08b for the part that follows."""
+    """A notebook of the series; `name` is its file without the ending, numbered: 08, and 08b for what follows it."""
 
     name: str
     title: str
