@@ -201,13 +201,14 @@ def test_dcdnet_has_the_papers_values(name, last):
 
 def test_dcdnet_s_refinement_and_its_loss_are_told_apart():
     """From row to row L1, the refinement, and VGG come in; L1 judges the last image, which Eq. 6 then leaves alone."""
-    names = ("dcdnet/no-refinement", "dcdnet/no-refinement-L1", "dcdnet/no-VGG", "dcdnet")
+    names = ("dcdnet/no-refinement", "dcdnet/no-refinement-L1", "dcdnet/no-VGG", "dcdnet", "dcdnet/rain-255")
     assert [row.recipe.name for row in papers.get("dcdnet/table-4-more").rows] == [*names]
-    bare, l1, refined, whole = map(recipes.get, names)
+    bare, l1, refined, whole, loud = map(recipes.get, names)
     assert l1 == bare.replace(losses=(*bare.losses, recipes.Loss("l1")))
     assert refined == whole.replace(losses=whole.losses[:2])
     assert l1.replace(options={}, losses=refined.losses) == refined
     assert refined.losses[1:] == l1.losses[1:]
+    assert [loss.weight for loss in loud.losses] == [255, 1, 1]
 
 
 def test_menet_s_vgg16_differs_from_an_untrained_one_in_its_weights_alone():

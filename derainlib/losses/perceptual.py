@@ -28,6 +28,11 @@ FILES = {"vgg16": "vgg16-397923af.pth", "vgg19": "vgg19-dcbb9e9d.pth"}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's RGB in [0, 1]."""
 
+WHITE = 255 * sum(STD) / 3
+"""How many times as large images in 0..255 are, without their mean, as those that torchvision's weights expect."""
+LOUD = 2.0
+"""Mean absolute weight of the first layer from which the weights are taken for such; torchvision's are near 0.2."""
+
 NORMS = {"l1": torch.abs, "l2": torch.square}
 
 
@@ -70,6 +75,10 @@ class Features(nn.Sequential):
     def read(self, path: Path):
         """Weights from a file with torchvision's names; those of later layers are left out.
 
+        Caffe's and Keras' were trained on images in 0..255. Where their first layer was converted to torchvision's
+        normalised images, all features are still 255 · 0.226 = 57.6 times as large, and so would be λ. ReLUs and
+        poolings keep proportions: first weights and all biases divided by it, the features are torchvision's in size.
+
         Raises:
             WeightsError: a missing, damaged or foreign file. Nothing in it is executed.
         """
@@ -81,6 +90,12 @@ class Features(nn.Sequential):
             self.load_state_dict({key: state[key] for key in self.state_dict()})
         except RuntimeError as error:
             raise WeightsError(f"{path} holds no such VGG: {one_line(error)}") from None
+        if self[0].weight.abs().mean() > LOUD:
+            with torch.no_grad():
+                self[0].weight /= WHITE
+                for conv in self:
+                    if isinstance(conv, nn.Conv2d):
+                        conv.bias /= WHITE
 
 
 class Perceptual(Comparison):
@@ -112,8 +127,9 @@ class Perceptual(Comparison):
     """Whether to bring images from [0, 1] to ImageNet's mean and standard deviation, as the trained weights expect."""
     weights: str | Path = "torchvision"
     """"torchvision" for the file that torchvision has left in PyTorch's cache, the path of a .pth or .safetensors file
-    with the same names, or "random": for tests, and it warns. "untrained" are the same random ones on purpose,
-    as a VGG to compare with: no warning, and no file takes their place."""
+    with the same names (features of Caffe's or Keras' weights are brought to torchvision's size), or "random": for
+    tests, and it warns. "untrained" are the same random ones on purpose, as a VGG to compare with: no warning, and no
+    file takes their place."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -27,6 +27,8 @@ The authors published no code. Choices that the text leaves open, all ours:
 - The five decoders of one network are what Table 3 scores; a network for each scale is another reading, `rates=(2,)`.
 - V1 to V3 (Table 4) keep the auxiliary decoders and lose only their loss.
 - "Without sharing" (Tables 2 and 5) is the same network without the decoders' shuffles; the encoder keeps its own.
+  Two other readings: no shuffle anywhere (`encoder_sharing=False`), and ordinary convolutions in scales and decoders
+  (`grouped=False`), the only one of the three that is slower, as Table 2 says.
 
 On a CPU, small groups and shuffles cost more than they save. There a group convolution runs as an ordinary one whose
 weights are zero between groups, with the shuffle as the order of its input channels; and where no gradient is wanted,
@@ -42,7 +44,7 @@ from torch import Tensor, nn
 from derainlib.errors import DerainError
 from derainlib.layers import Layers
 from derainlib.models.blocks import Maps, Strips, channels_last, conv
-from derainlib.models.checks import check_sizes
+from derainlib.models.checks import check_sizes, check_switches
 
 RATES = (0, 1, 2, 4, 6)
 """Atrous rates of C_1 … C_5; 0 stands for the 1x1 convolution."""
@@ -106,11 +108,11 @@ class ShuffleUnit(nn.Module):
     orders differ only in how its filters are numbered.
     """
 
-    def __init__(self, width: int, groups: int):
+    def __init__(self, width: int, groups: int, sharing: bool = True):
         super().__init__()
         self.reduce = GroupConv(width, width, 1, groups)
         self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
-        self.expand = GroupConv(width, width, 1, groups, shuffled=groups)
+        self.expand = GroupConv(width, width, 1, groups, shuffled=groups if sharing else 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.expand(self.depthwise(self.reduce(x, relu=True)), relu=True, plus=x)
@@ -132,11 +134,11 @@ class AuxiliaryDecoder(nn.Module):
 class MainDecoder(nn.Module):
     """The rain from all scales: their features, and the images decoded from them, one group of convolutions a scale."""
 
-    def __init__(self, scales: int, channels: int, images: bool, sharing: bool):
+    def __init__(self, scales: int, channels: int, images: bool, sharing: bool, grouped: bool = True):
         super().__init__()
-        inputs, width = scales * (channels + 3 * images), scales * channels // 2
-        self.pointwise = GroupConv(inputs, width, 1, scales, shuffled=scales if sharing else 1)
-        self.spatial = GroupConv(width, width, 3, scales)
+        inputs, width, groups = scales * (channels + 3 * images), scales * channels // 2, scales if grouped else 1
+        self.pointwise = GroupConv(inputs, width, 1, groups, shuffled=scales if sharing else 1)
+        self.spatial = GroupConv(width, width, 3, groups)
         self.output = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, scales: list[Tensor]) -> Tensor:
@@ -152,11 +154,15 @@ class QSNet(nn.Module):
         groups: groups of the encoder's and the auxiliary decoders' convolutions.
         scale_width: channels of each C_i, an even multiple of `groups`.
         sharing: whether decoders and scales exchange features (Table 5).
+        encoder_sharing: whether the encoder's groups exchange features.
+        grouped: whether scales and decoders convolve in groups; if not, by ordinary convolutions of the same widths.
+        detached: whether the main decoder reads the decoded images without a gradient, so that only L_A shapes them.
         auxiliary: whether there are auxiliary decoders.
         rates: atrous rates of the scales, 0 for a 1x1 convolution; (2,) is a network of C_3 alone.
 
     Raises:
-        DerainError: a size that is no whole number from 1, or that the groups do not divide; rates that are none.
+        DerainError: a size that is no whole number from 1, or that the groups do not divide; rates that are none; a
+            switch that is neither True nor False.
     """
 
     stride = 1
@@ -170,6 +176,9 @@ class QSNet(nn.Module):
         groups: int = 4,
         scale_width: int = 16,
         sharing: bool = True,
+        encoder_sharing: bool = True,
+        grouped: bool = True,
+        detached: bool = False,
         auxiliary: bool = True,
         rates: Sequence[int] = RATES,
     ):
@@ -182,15 +191,16 @@ class QSNet(nn.Module):
             )
         if not rates or any(type(rate) is not int or rate < 0 for rate in rates):
             raise DerainError(f"rates must be whole numbers from 0, at least one; got {rates!r}")
-        self.rates = tuple(rates)
-        self.input = nn.Conv2d(3, width, 3, padding=1)
-        self.encoder = nn.ModuleList(ShuffleUnit(width, groups) for _ in range(units))
-        self.scales = nn.ModuleList(
-            GroupConv(width, scale_width, 3 if rate else 1, groups, rate or 1) for rate in rates
+        check_switches(
+            sharing=sharing, encoder_sharing=encoder_sharing, grouped=grouped, detached=detached, auxiliary=auxiliary
         )
+        self.rates, self.detached, inner = tuple(rates), detached, groups if grouped else 1
+        self.input = nn.Conv2d(3, width, 3, padding=1)
+        self.encoder = nn.ModuleList(ShuffleUnit(width, groups, encoder_sharing) for _ in range(units))
+        self.scales = nn.ModuleList(GroupConv(width, scale_width, 3 if rate else 1, inner, rate or 1) for rate in rates)
         count = len(rates) if auxiliary else 0
-        self.auxiliary = nn.ModuleList(AuxiliaryDecoder(scale_width, groups, sharing) for _ in range(count))
-        self.main = MainDecoder(len(rates), scale_width, auxiliary, sharing)
+        self.auxiliary = nn.ModuleList(AuxiliaryDecoder(scale_width, inner, sharing) for _ in range(count))
+        self.main = MainDecoder(len(rates), scale_width, auxiliary, sharing, grouped)
 
     @property
     def halo(self) -> int:
@@ -234,7 +244,8 @@ class QSNet(nn.Module):
         """The rain, and if kept C_1 … C_5 and the decoded images, from the encoder's features."""
         features = [scale(x, relu=True) for scale in self.scales]
         images = [rainy - decoder(c) for decoder, c in zip(self.auxiliary, features, strict=False)]
-        scales = [part for scale in zip(features, images, strict=True) for part in scale] if images else features
+        read = [image.detach() for image in images] if self.detached else images
+        scales = [part for scale in zip(features, read, strict=True) for part in scale] if images else features
         rain = self.main(scales)
         return rain, *(features + images if keep else ())
 

@@ -178,6 +178,13 @@ TABLES = (
                 ),
                 note="in float32 the weight of a texture that is 1e8 times the other tasks is zero",
             ),
+            Row(
+                "L_p L_e L_t scalar, GB",
+                _menet(
+                    "menet/scalar-GB", "beside Table I, L_p L_e L_t, GB, texture as the authors compute it", _P, _E,
+                    _SCALAR, model="menet-shallow", balance="gradient",
+                ),
+            ),
             Row("L_p, CA", _menet("menet/attention", "beside Table I, L_p with channel attention", _P)),
         ),
         note="tells LB's value from its movement, attention from the losses, and the authors' texture from ours",

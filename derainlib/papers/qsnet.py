@@ -44,6 +44,8 @@ _OURS = _qsnet("qsnet", "Tables 1, 2, 4 and 5, QSNet (V4)", "CQDA")
 _V4 = _qsnet("qsnet/V4", "Table 4, V4: L_C + L_Q + L_D + L_A", "CQDA")
 _NO_SHARING = _qsnet("qsnet/no-sharing", "Tables 2 and 5, QSNet without sharing", "CQDA", "qsnet-no-sharing")
 
+_DETACHED = {"options": {"detached": True}}
+
 _sets = on("Test-I", "Test-II", "Test-III")
 _timed = on("512x512", measures=("seconds",))
 _WHOLE = _sets(33.15, 0.923, 25.66, 0.830, 33.94, 0.938)
@@ -145,8 +147,45 @@ TABLES = (
             Row("+ L_A", _V4),
             Row("L_A at 2.55", _qsnet("qsnet/V4-auxiliary-2.55", "beside Table 4, V4 with λ_A = 2.55", "CQDa")),
             Row("L_D at 20", _qsnet("qsnet/V4-detail-20", "beside Table 4, V4 with λ_D = 20", "CQdA")),
+            Row(
+                "detached",
+                _qsnet("qsnet/V4-detached", "beside Table 4, V4, decoded images detached", "CQDA", **_DETACHED),
+            ),
+            Row(
+                "L_A at 2.55, detached",
+                _qsnet(
+                    "qsnet/V4-auxiliary-2.55-detached", "beside Table 4, V4 with λ_A = 2.55, decoded images detached",
+                    "CQDa", **_DETACHED,
+                ),
+            ),
         ),
-        note="L_A as a mean over images in 0..255, or L_D as a sum over a patch",
+        note=(
+            "L_A as a mean over images in 0..255, or L_D as a sum over a patch; detached, the main decoder sends no "
+            "gradient into the decoded images, which tells an L_A that is too quiet from images that it takes over"
+        ),
+        ours=True,
+    ),
+    Table(
+        "qsnet/table-5-more", "QSNet, beside Table 5: readings of sharing", "with sharing",
+        (
+            Row("no exchange in decoders", _NO_SHARING),
+            Row(
+                "no exchange anywhere",
+                _qsnet(
+                    "qsnet/no-exchange", "beside Table 5, no shuffle anywhere", "CQDA", "qsnet-no-sharing",
+                    options={"encoder_sharing": False},
+                ),
+            ),
+            Row(
+                "ordinary convolutions",
+                _qsnet(
+                    "qsnet/ungrouped", "beside Table 5, scales and decoders without groups", "CQDA",
+                    options={"grouped": False},
+                ),
+            ),
+            Row("with sharing", _OURS),
+        ),
+        note="what 'without' removes is not said; ordinary convolutions are slower, as in Table 2, with more weights",
         ours=True,
     ),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from derainlib.errors import DerainError, WeightsError
 from derainlib.layers import Layers, Pair
-from derainlib.losses.perceptual import Features, Perceptual, layer_names
+from derainlib.losses.perceptual import LOUD, WHITE, Features, Perceptual, layer_names
 
 pytestmark = pytest.mark.filterwarnings("ignore:the perceptual loss runs on a vgg.. with random weights")
 
@@ -260,6 +260,20 @@ def test_every_source_gives_the_same_weights(tmp_path, monkeypatch, generator, n
     given, cached = Perceptual(weights=str(tmp_path / name))(layers, pair), Perceptual()(layers, pair)
     assert torch.equal(given, cached)
     assert given != Perceptual(weights="random")(layers, pair)
+
+
+def test_weights_for_white_at_255_give_features_of_the_same_size(tmp_path, generator):
+    """As converted from Keras: the first layer divides by 255 · std no more, and every bias is as much larger."""
+    layers, pair = some_pair(generator)
+    quiet = state()
+    louder = {key for key in quiet if key.endswith("bias")} | {"features.0.weight"}
+    loud = {key: value * WHITE if key in louder else value for key, value in quiet.items()}
+    assert loud["features.0.weight"].abs().mean() > LOUD > 5 * quiet["features.0.weight"].abs().mean()
+    losses = []
+    for name, tensors in (("quiet", quiet), ("loud", loud)):
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+        losses.append(Perceptual(weights=str(tmp_path / f"{name}.safetensors"))(layers, pair))
+    torch.testing.assert_close(*losses)
 
 
 def test_nothing_is_downloaded(tmp_path, monkeypatch, generator):

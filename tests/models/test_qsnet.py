@@ -113,6 +113,38 @@ def test_parameters():
     assert without == total - 5 * auxiliary - 40 * 3
 
 
+def test_ordinary_convolutions_multiply_twice_as_much():
+    """Multiplications a pixel are the weights, all of them at full resolution: 82,960 in the place of 37,488."""
+    for options, expected in (({}, 37_488), ({"grouped": False}, 82_960)):
+        convolutions = [m for m in create("qsnet", **options).modules() if isinstance(m, torch.nn.Conv2d)]
+        assert sum(m.weight.numel() for m in convolutions) == expected
+
+
+def test_without_exchange_in_the_encoder_groups_never_meet():
+    """The first group of the encoder's output, with the input's first group alone: 4 of 16 channels."""
+    for sharing, seen in ((True, [0, 1, 2, 3]), (False, [0])):
+        units = torch.nn.Sequential(*network(encoder_sharing=sharing).encoder).double()
+        x = torch.rand(1, 16, 3, 3, dtype=torch.float64, requires_grad=True)
+        units(x)[0, :4].sum().backward()
+        assert x.grad.abs().amax((0, 2, 3)).view(4, 4).amax(1).nonzero().flatten().tolist() == seen
+
+
+def test_detached_images_learn_from_their_own_loss_alone():
+    model = network(detached=True)
+    layers = model(drawn(), keep=True)
+    torch.testing.assert_close(layers.background, network()(drawn()).background)
+    (from_rain,) = torch.autograd.grad(layers.rain.sum(), model.auxiliary[0].output.weight, allow_unused=True,
+                                       retain_graph=True)  # fmt: skip
+    (from_image,) = torch.autograd.grad(layers.extras["decoded_1"].sum(), model.auxiliary[0].output.weight)
+    assert from_rain is None
+    assert from_image.abs().max() > 0
+
+
+def test_switches_are_true_or_false():
+    with pytest.raises(DerainError, match="grouped must be True or False; got 1"):
+        create("qsnet", grouped=1)
+
+
 def test_layers_add_up_and_extras_are_decodings():
     model, rainy = network(), drawn()
     layers = model(rainy, keep=True)
