@@ -208,8 +208,9 @@ def dataset(name: str, folder: str | Path | None = None) -> Sequence[Pair]:
     Args:
         name: one of `DATASETS`: "holdout-light", "-heavy" … rain on photographs of BSDS500, "skimage-light" … on
             scikit-image's own, which needs no folder; on "…-dry" and "urban100-dry" no rain falls, so the score is the
-            network's own damage; "rain100l" is the public test set; "rain800" are 56 pairs that nothing here trains
-            on; "streets" is every sixth of CamVid's test streets, with labels, in the rain of the mix "streets".
+            network's own damage; "raintrainh" is RainTrainH's own rain, four layers that train nothing, on 17 of those
+            photographs; "rain100l" is the public test set; "rain800" are 56 pairs that nothing here trains on;
+            "streets" is every sixth of CamVid's test streets, with labels, in the rain of the mix "streets".
             Or the path of any folder of pairs.
         folder: where the data lie: bsds500/ and urban100/ for the hold-out, rain100l/, rain800/ and splits/, camvid/.
 
@@ -388,6 +389,7 @@ def _streets(folder: str | Path | None) -> Sequence[Pair]:
 _PREFIXES = {"bsds500": "holdout", "skimage": "skimage", "urban100": "urban100"}
 DATASETS = {
     **{f"{_PREFIXES[source]}-{kind}": partial(holdout.holdout, kind, source) for kind, source in holdout.SETS},
+    "raintrainh": holdout.raintrainh,
     "rain100l": _rain100l,
     "rain800": _rain800,
     "streets": _streets,

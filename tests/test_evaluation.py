@@ -348,14 +348,14 @@ class TestDatasets:
     def test_names(self):
         kinds = list(holdout.KINDS)
         expected = {f"{prefix}-{kind}" for prefix in ("holdout", "skimage") for kind in kinds}
-        assert set(evaluation.DATASETS) == expected | {"urban100-dry", "rain100l", "rain800", "streets"}
+        assert set(evaluation.DATASETS) == expected | {"urban100-dry", "raintrainh", "rain100l", "rain800", "streets"}
 
     def test_skimage_needs_no_folder(self):
         found = dataset("skimage-light")
         assert found.names == list(holdout.SKIMAGE)
         assert found.checksum() == holdout.CHECKSUMS["light", "skimage"]
 
-    @pytest.mark.parametrize("name", ["rain100l", "rain800", "streets", "holdout-light", "urban100-dry"])
+    @pytest.mark.parametrize("name", ["raintrainh", "rain100l", "rain800", "streets", "holdout-light", "urban100-dry"])
     def test_others_say_what_they_need(self, name):
         with pytest.raises(DataError, match="needs the folder that holds"):
             dataset(name)

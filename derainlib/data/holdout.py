@@ -14,6 +14,8 @@ in the code; pixels that differ are refused, because scores on them would not co
 | side-heavy | as heavy                     | the pairs of heavy, turned likewise                             |
 | wide       | 21.5 ± 1.5 dB                | broad soft streaks out of focus, as in QSNet's Test-III         |
 | dry        | infinite                     | none: what is scored is the damage that the network does itself |
+
+Beside them, `raintrainh` lays real layers on photographs: RainTrainH's own, those that train nothing.
 """
 
 import hashlib
@@ -125,6 +127,7 @@ CHECKSUMS = {
     ("side-light", "skimage"): "1f24f8a417363388fbbbb84f64f7d8dd07b0d948a014b97c27b34bb7f7e769ef",
     ("side-heavy", "bsds500"): "1d0b93f070e60525b69b2257d3ecc1d28919dc10743b4ff769caa88b75497d29",
     ("side-heavy", "skimage"): "b43379ca62e37b39431a462129787ec8813acd969ddc60aaffc1f266fa1e6af4",
+    ("layers", "raintrainh"): "7275b9a5128bfd0eda93dd8fc5c534f2ca7f8d228084af03a5b1c45fa4c29194",
 }
 
 
@@ -175,7 +178,15 @@ def holdout(kind: str, source: str = "bsds500", folder: str | Path | None = None
     Raises:
         DataError: unknown kind or source, missing photographs, or pixels other than the checksum's.
     """
-    found = render(kind, source, folder)
+    return checked(render(kind, source, folder), kind, source)
+
+
+def checked(found: Holdout, kind: str, source: str) -> Holdout:
+    """The pairs, if they are those that the checksum of this kind and source was written for.
+
+    Raises:
+        DataError: they are not.
+    """
     checksum, expected = found.checksum(), CHECKSUMS[kind, source]
     if checksum != expected:
         raise DataError(
@@ -243,6 +254,34 @@ def _not_listed(folder: Path, listed: Path, names: Sequence[str]) -> list[Path]:
         return [path for path in files if path.stem in names]
     trains = set(pairs.photographs(folder, listed))
     return [path for path in files if path not in trains]
+
+
+def raintrainh(folder: str | Path | None = None) -> Holdout:
+    """RainTrainH's rain, Rain100H's kind, on other photographs: its layers that may not train, as they lie.
+
+    Each of the hold-out's photographs that are as large as a layer gets one of the four, every second round of them
+    mirrored: rainy = min(photograph + layer, 255), in whole numbers, so that it is the same on any machine. A layer
+    shows no streaks where the scene it was taken from was white.
+
+    Args:
+        folder: holds bsds500/, streaks/raintrainh/ and splits/raintrainh_test.txt.
+
+    Raises:
+        DataError: no folder, something of it is missing, or pixels other than the checksum's.
+    """
+    if folder is None:
+        raise DataError("this hold-out needs the folder that holds bsds500/, streaks/raintrainh/ and splits/")
+    folder = Path(folder).expanduser()
+    listed = pairs.photographs(folder / "streaks" / "raintrainh", folder / "splits" / "raintrainh_test.txt")
+    layers = [images.to_bytes(images.read(path)) for path in listed]
+    stored = [(name, _stored("bsds500", folder, name)) for name in BSDS500]
+    photographs = [(name, photo) for name, photo in stored if photo.shape == layers[0].shape]
+    pixels = []
+    for i, (_, photo) in enumerate(photographs):
+        layer = layers[i % len(layers)]
+        layer = layer.flip(2) if i // len(layers) % 2 else layer
+        pixels.append(((photo.int() + layer.int()).clamp(max=255).byte(), photo))
+    return checked(Holdout([name for name, _ in photographs], pixels), "layers", "raintrainh")
 
 
 def _rain(kind: Kind, clean: Tensor, epoch: int, index: int) -> tuple[Tensor, Tensor]:
