@@ -430,7 +430,10 @@ def test_tables_are_trained_and_kept(tables, small_data, tmp_path, capfd):
 
 
 def test_tables_tell_their_cost(tables, small_data, tmp_path, capsys):
-    assert tables.main([str(tmp_path), "--data", str(small_data), "--cost"]) == 0
+    assert tables.main([str(tmp_path), "--data", str(small_data), "--cost", "--results", str(tmp_path)]) == 0
+    kept = json.loads((tmp_path / tables.COSTS).read_text())
+    assert kept["srn"]["trainings"] == 6
+    assert kept["srn"]["seeds"] == 2
     assert capsys.readouterr().out.startswith("srn: 6 trainings, 0.0 hours of one core")
     assert not list(tmp_path.glob("srn/runs/*/last.safetensors"))
 
@@ -469,3 +472,13 @@ def test_tables_refuse(tool, capsys, monkeypatch, small_data):
         with pytest.raises(SystemExit):
             script.parse(words)
         assert told in capsys.readouterr().err
+
+
+def test_ledger_on_the_page_is_the_measured_one(tool):
+    script = tool("ledger")
+    text = script.ledger()
+    assert script.fill(f"before {script.START} old {script.END} after", text) == (
+        f"before {script.START}\n\n{text}\n\n{script.END} after"
+    )
+    assert f"{script.START}\n\n{text}\n\n{script.END}" in script.PAGE.read_text()
+    assert text.count("\n") == len(script.PLANS) + 1
