@@ -144,6 +144,17 @@ def test_balance_cost(benchmark, tmp_path):
     assert all(row["seconds"] > 0 for row in case["schemes"].values())
 
 
+def test_loss_cost(benchmark, tmp_path):
+    """Of a VGG autograd keeps more than of edges, whose filters have no ReLU; L_p is what all are beside."""
+    out = tmp_path / "cost.json"
+    assert benchmark("loss_cost").main(["--patch", "32", "--batch", "2", "--rounds", "2", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())["losses"]
+    assert list(found) == ["L_p", "L_p L_e", "L_p L_e L_t", "L_p VGG16"]
+    assert found["L_p"]["added seconds"] == found["L_p"]["added MB"] == 0
+    assert found["L_p VGG16"]["added MB"] > 2 * found["L_p L_e"]["added MB"] > 0
+    assert found["L_p VGG16"]["added seconds"] > 0
+
+
 def test_loss_verdicts(benchmark, tmp_path):
     """A VGG is asked twice; here the same, so that both give the same places, of which the mean is 4.5."""
     out = tmp_path / "verdicts.json"

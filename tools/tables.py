@@ -82,17 +82,17 @@ _STREET = {"batch": 4, "patch": 128, "lr": 1e-3}
 
 PLANS = {
     "brn": Plan(("brn/table-1", "brn/table-3"), 5000, "heavy", HEAVY, _RECURRENT),
-    "qsnet": Plan(("qsnet/table-4", "qsnet/table-4-more"), 5000, "streaks", BOTH, _QSNET),
+    "qsnet": Plan(("qsnet/table-4", "qsnet/table-5", "qsnet/table-4-more"), 5000, "streaks", BOTH, _QSNET),
     "dcdnet": Plan(("dcdnet/table-4", "dcdnet/table-4-more"), 5000, "heavy", HEAVY, {"lr": 2e-3}, vgg=True),
     "phpnet": Plan(("phpnet/table-3",), 4000, "", ("streets",), _STREET, streets=True),
     "phpnet-network": Plan(("phpnet/table-4",), 4000, "", ("streets",), _STREET, streets=True),
     "menet": Plan(("menet/table-1", "menet/table-1-more"), 4000, "streaks", LIGHT),
-    "srn": Plan(("srn/table-2", "brn/table-4"), 5000, "heavy", HEAVY, _RECURRENT),
-    "qsnet-sharing": Plan(("qsnet/table-5", "qsnet/table-5-more", "qsnet/table-3-more"), 5000, "streaks", BOTH, _QSNET),
+    "srn": Plan(("srn/table-1", "srn/table-2"), 5000, "heavy", HEAVY, _RECURRENT),
+    "brn-branches": Plan(("brn/table-4",), 5000, "heavy", HEAVY, _RECURRENT),
     "dcdnet-parts": Plan(("dcdnet/table-3",), 5000, "heavy", HEAVY, _DCDNET, vgg=True),
     "phpnet-semantics": Plan(("phpnet/table-5",), 4000, "", ("streets",), _STREET, streets=True),
     "phpnet-rain": Plan(("phpnet/table-2",), 4000, "", ("rain800",), _STREET, streets=True),
-    "srn-loss": Plan(("srn/table-1",), 5000, "heavy", HEAVY, _RECURRENT),
+    "qsnet-sharing": Plan(("qsnet/table-5-more", "qsnet/table-3-more"), 5000, "streaks", BOTH, _QSNET),
     "menet-vgg": Plan(("menet/table-4-more",), 4000, "streaks", LIGHT, vgg=True),
     "menet-deep": Plan(("menet/table-2",), 4000, "streaks", LIGHT),
     # In full precision: a CPU gets the gradient of 27 dilated channels wrong in bf16.
