@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1] / "derainlib"
 ORDER = (
     ("errors",), ("discovery",), ("files",), ("layers",), ("image_profiles",), ("image_formats",), ("image_encoding",),
     ("images",), ("rain_styles",), ("rain_presets", "streaks"), ("rain",), ("mixtures",), ("sparsity",),
-    ("metrics",), ("data", "models", "losses"), ("windows",), ("inference", "recipe"), ("papers",), ("recipes",),
+    ("metrics",), ("data", "models", "losses"), ("windows",), ("inference", "recipe"), ("papers", "video"), ("recipes",),
     ("evaluation",), ("seeing", "pace", "memory"), ("training",), ("workshop",), ("studies",),
     ("lab", "cli"), ("__main__",),
 )  # fmt: skip
