@@ -1,8 +1,8 @@
 """Videos: each frame loses its rain by itself; sound, subtitles and times stay as they are.
 
-A frame is cleaned as a photograph would be, whatever its neighbours show: what the network leaves of the rain may flicker
-from one to the next. A video is read twice: once to count its frames and to find its faults, in a small part of the time
-that the network takes, and once to clean it. `SEGMENT` frames at a time are encoded into a file of the folder
+A frame is cleaned as a photograph would be, whatever its neighbours show: what the network leaves of the rain may
+flicker from one to the next. A video is read twice: once to count its frames and to find its faults, in a small part of
+the time that the network takes, and once to clean it. `SEGMENT` frames at a time are encoded into a file of the folder
 `NAME.parts` beside the result. A run that is killed goes on after the last whole one of these; in the end they are put
 together, with the sound and subtitles of the source, under the result's name, whole or not at all.
 
@@ -87,15 +87,15 @@ def derain(
 ) -> str:
     """Takes the rain off a video, frame by frame, into another, which is replaced if it is there already.
 
-    Each frame is taken by itself: rain that is left, or what is taken for rain, may flicker. The result is H.264 with the
-    source's times, also uneven ones, colours and shape of pixels; it is stored upright, since rain falls downwards for
-    the networks. Sound, subtitles, chapters and what the file says of itself are copied. A run that was killed goes on
+    Each frame is taken by itself: rain that is left, or what is taken for rain, may flicker. The result is H.264 with
+    the source's times, also uneven ones, colours and shape of pixels; it is stored upright, since rain falls downwards
+    for the networks. Sound, subtitles, chapters and what the file says of itself are copied. A run that was killed goes on
     where it was, if source and settings are the same.
 
     Args:
         source: the video, of 8 bits, or of more without HDR; at least 16 x 16 pixels, all frames of one size.
-        target: the result, .mp4, .m4v, .mov or .mkv. Its folder is made if missing; beside it `NAME.parts` holds what is
-            done until all is.
+        target: the result, .mp4, .m4v, .mov or .mkv. Its folder is made if missing; beside it `NAME.parts` holds
+            what is done until all is.
         model: shipped weights by name, a .safetensors path, or a network.
         quality: x264's constant rate factor, from 0 (as the network made it) to 51 (small and poor).
         progress: whether to show a bar over the frames, with the time that is left.
@@ -105,8 +105,8 @@ def derain(
         In one line what the result lacks that the source had, and what of the source was damaged; "" if nothing.
 
     Raises:
-        DerainError: no PyAV, no usable video, a target that cannot be written or would not hold the sound, settings that
-            do not fit, another video's or other settings' unfinished result beside `target`, or another process at it.
+        DerainError: no PyAV, no usable video, a target that cannot be written or would not hold the sound, settings
+            that do not fit, another video's or other settings' unfinished result beside `target`, or another process at it.
         WeightsError: no such weights. OSError: the disk is full.
     """
     _av()
@@ -226,7 +226,8 @@ def _survey(source: Path, target: Path) -> Film:
                 raise DerainError(f"{source}: its pictures change their size or format at frame {frames}; cut it there")
         require(frames > 0, f"{source} holds no picture that can be decoded; does a player show it?")
         sides = min(first.width, first.height)
-        small = f"{source}: {first.width} x {first.height} pixels; at least {images.MIN_SIDE} x {images.MIN_SIDE} are needed"
+        least = f"at least {images.MIN_SIDE} x {images.MIN_SIDE} are needed"
+        small = f"{source}: {first.width} x {first.height} pixels; {least}"
         require(sides >= images.MIN_SIDE, small)
         require(first.color_trc not in (_PQ, _HLG), f"{source} is HDR, which no network here knows; make it SDR first")
         kept = [stream.index, *(one.index for one in _copied(container))]
