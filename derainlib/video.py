@@ -89,8 +89,8 @@ def derain(
 
     Each frame is taken by itself: rain that is left, or what is taken for rain, may flicker. The result is H.264 with
     the source's times, also uneven ones, colours and shape of pixels; it is stored upright, since rain falls downwards
-    for the networks. Sound, subtitles, chapters and what the file says of itself are copied. A run that was killed goes on
-    where it was, if source and settings are the same.
+    for the networks. Sound, subtitles, chapters and what the file says of itself are copied. A run that was killed goes
+    on where it was, if source and settings are the same.
 
     Args:
         source: the video, of 8 bits, or of more without HDR; at least 16 x 16 pixels, all frames of one size.
@@ -106,7 +106,8 @@ def derain(
 
     Raises:
         DerainError: no PyAV, no usable video, a target that cannot be written or would not hold the sound, settings
-            that do not fit, another video's or other settings' unfinished result beside `target`, or another process at it.
+            that do not fit, another video's or other settings' unfinished result beside `target`, or another process
+            at it.
         WeightsError: no such weights. OSError: the disk is full.
     """
     _av()
