@@ -26,7 +26,7 @@ class TestWithoutPyAV:
             video.derain(tmp_path / "in.mp4", tmp_path / "out.mp4")
 
 
-def clip(path, times=UNEVEN, size=(48, 32), pixels="yuv420p", codec="libx264", sound="aac", subtitle=False, **context):
+def clip(path, times=UNEVEN, size=(48, 32), pixels="yuv420p", codec="libx264", sound="aac", **context):
     """A short film of moving colours and a tone."""
     av = pytest.importorskip("av", reason="PyAV is not installed")
     y, x = np.mgrid[: size[1], : size[0]]
