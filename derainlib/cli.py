@@ -155,6 +155,27 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
         raise DerainError(f"{path} is there already; --overwrite replaces it")
 
 
+# --- video -------------------------------------------------------------------------------------------------
+
+
+def _video_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", type=Path, help="the rainy video")
+    parser.add_argument("output", type=Path, help="the video to write: .mp4, .m4v, .mov or .mkv, H.264 with the sound")
+    parser.add_argument("--model", default="brn", help="shipped weights by name, or a .safetensors file (%(default)s)")
+    _inference_arguments(parser)
+    parser.add_argument("--quality", type=int, default=18, help="0 (largest, loses nothing) to 51 (%(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there already")
+
+
+def _video(args: argparse.Namespace) -> int:
+    from derainlib import video
+
+    _refuse_existing(args.output, args.overwrite)
+    if lost := video.derain(args.input, args.output, args.model, quality=args.quality, **_settings(args)):
+        print(f"derain: {lost}", file=sys.stderr)
+    return 0
+
+
 # --- scenes -------------------------------------------------------------------------------------------------
 
 
@@ -361,6 +382,7 @@ def _study(args: argparse.Namespace) -> int:
 COMMANDS = {
     "image": Command("take the rain off one photograph", _image_arguments, _image),
     "folder": Command("take the rain off every photograph below a folder", _folder_arguments, _folder),
+    "video": Command("take the rain off a video, each frame by itself", _video_arguments, _video),
     "scenes": Command("write labelled street scenes in the rain, or derained", _scenes_arguments, _scenes),
     "check": Command("look for faults in a folder, before any training", _check_arguments, _check),
     "models": Command("list the networks", lambda parser: None, _models),

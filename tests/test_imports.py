@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1] / "derainlib"
 ORDER = (
     ("errors",), ("discovery",), ("files",), ("layers",), ("image_profiles",), ("image_formats",), ("image_encoding",),
     ("images",), ("rain_styles",), ("rain_presets", "streaks"), ("rain",), ("mixtures",), ("sparsity",),
-    ("metrics",), ("data", "models", "losses"), ("windows",), ("inference", "recipe"), ("papers",), ("recipes",),
-    ("evaluation",), ("seeing", "pace", "memory"), ("training",), ("workshop",), ("studies",),
+    ("metrics",), ("data", "models", "losses"), ("windows",), ("inference", "recipe"), ("papers", "video"),
+    ("recipes",), ("evaluation",), ("seeing", "pace", "memory"), ("training",), ("workshop",), ("studies",),
     ("lab", "cli"), ("__main__",),
 )  # fmt: skip
 """Modules and folders of the package, lowest first; those of one group do not know each other."""
