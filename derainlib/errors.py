@@ -2,7 +2,13 @@
 
 
 class DerainError(ValueError):
-    """Anything a caller can put right. The command line prints it without a traceback."""
+    """Anything a caller can put right. The command line prints it without a traceback.
+
+    The message is one line, whatever control characters the names and values in it have.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 class ImageError(DerainError):
@@ -25,6 +31,11 @@ def require(condition: bool, message: str):
     """Refuses, with a `DerainError`, what does not fulfil the condition."""
     if not condition:
         raise DerainError(message)
+
+
+def printable(text: str) -> str:
+    """One line without control characters, whatever the names of files in it are made of."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def one_line(error: Exception) -> str:

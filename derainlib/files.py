@@ -1,5 +1,6 @@
 """Files that are never seen half written, and files of others, which are read without executing what they hold."""
 
+import json
 import os
 import sys
 import tempfile
@@ -10,6 +11,9 @@ import torch
 from torch import Tensor
 
 from derainlib.errors import WeightsError, one_line
+
+LONGEST_JSON = 2**26
+"""Bytes of the longest JSON that is read: the longest of ours, a study's report, has less than a hundredth of them."""
 
 
 def sync(path: str | Path):
@@ -72,6 +76,27 @@ def tensors(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} holds no weights of one network: it must map names to tensors")
     return {str(key): value for key, value in state.items()}
+
+
+def json_in(source: str | Path) -> object:
+    """What a text in JSON, or a file of it, holds.
+
+    Raises:
+        OSError: the file cannot be read, or is a folder, pipe or device.
+        ValueError: it is no JSON, or longer or deeper than any of ours.
+    """
+    if isinstance(source, Path):
+        if source.exists() and not source.is_file():
+            raise OSError(f"{source} is no regular file")
+        with source.open("rb") as file:
+            data = file.read(LONGEST_JSON + 1)
+        if len(data) > LONGEST_JSON:
+            raise ValueError(f"{source} has more than {LONGEST_JSON >> 20} MB")
+        source = data.decode()
+    try:
+        return json.loads(source)
+    except RecursionError:
+        raise ValueError("brackets within brackets without end") from None
 
 
 def _umask() -> int:

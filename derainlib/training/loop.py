@@ -17,13 +17,13 @@ from torch.utils.data import DataLoader
 
 from derainlib import memory
 from derainlib.data.synthetic import Samples, Schedule, Sources
-from derainlib.errors import DataError, RecipeError
+from derainlib.errors import DataError, RecipeError, one_line
 from derainlib.layers import Pair
 from derainlib.pace import Pace
 from derainlib.recipe import Recipe
 from derainlib.training.folder import Folder, Record
 from derainlib.training.judging import judge
-from derainlib.training.state import Learned, Plateau, Progress, averaged
+from derainlib.training.state import Learned, Plateau, Progress, averaged, plain_tensors_only
 
 LOG_SECONDS = 1.0
 """Progress is shown at most this often; metrics.jsonl has every step."""
@@ -181,11 +181,26 @@ class Run:
         self.folder.claim()
         whole = self.folder.checkpoints()
         if whole:
-            self.accelerator.load_state(str(whole[-1]))
+            self._load(whole[-1])
         self.folder.cut_history(self.progress.step)
         if self.recipe.minutes:
             self.pace = Pace(60 * self.recipe.minutes, self.folder.path / "plan.jsonl", writes=self.main)
         self.began -= self.progress.seconds
+
+    def _load(self, checkpoint: Path):
+        """Goes on from a checkpoint; nothing in it is executed.
+
+        Raises:
+            RecipeError: it is damaged.
+        """
+        try:
+            with plain_tensors_only():
+                self.accelerator.load_state(str(checkpoint))
+        except Exception as error:  # a damaged file may raise anything
+            raise RecipeError(
+                f"{checkpoint} is damaged, and nothing in it was executed: {one_line(error)}; delete it to go on from "
+                "the one before"
+            ) from None
 
     # ---- the loop
 

@@ -3,11 +3,29 @@
 Each object follows accelerate's protocol: `state_dict` is what a checkpoint keeps, `load_state_dict` goes on from it.
 """
 
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from derainlib.recipe import Recipe
+
+
+@contextlib.contextmanager
+def plain_tensors_only() -> Iterator[None]:
+    """Nothing that is loaded meanwhile is executed: accelerate would let the states that are registered with it be."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of what torch might not understand; its error says it better
+            yield
+    finally:
+        os.environ.pop(name) if before is None else os.environ.update({name: before})
 
 
 class Progress:

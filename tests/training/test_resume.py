@@ -1,5 +1,8 @@
 """A run goes on as if nothing had been, and only as what it was."""
 
+import os
+import pickle
+
 import pytest
 import torch
 
@@ -27,6 +30,27 @@ def test_stopped_and_resumed_equals_uninterrupted(uninterrupted, folder, tmp_pat
     training.train(tiny(), gather(folder), tmp_path, stop_after=3)
     result = training.train(tiny(), gather(folder), tmp_path)
     assert_same(result.last, uninterrupted.last)
+
+
+@pytest.mark.parametrize("file", ["custom_checkpoint_0.pkl", "optimizer.bin"])
+def test_nothing_in_a_checkpoint_is_executed(folder, tmp_path, file):
+    training.train(tiny(), gather(folder), tmp_path, stop_after=3)
+    path = tmp_path / "checkpoints" / "step-00000003" / file
+    path.write_bytes(pickle.dumps(Executed(tmp_path / "executed")))
+    with pytest.raises(RecipeError, match="step-00000003 is damaged, and nothing in it was executed: "):
+        training.train(tiny(), gather(folder), tmp_path)
+    assert not (tmp_path / "executed").exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+class Executed:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
 
 
 def test_another_recipe_in_the_folder_is_refused(folder, tmp_path):
