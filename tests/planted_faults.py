@@ -287,8 +287,8 @@ FAULTS = (
     # training
     Fault(
         "a resumed training forgets its optimiser", "tests/test_training*.py tests/training/*.py",
-        "self.accelerator.load_state(str(whole[-1]))",
-        "self.accelerator.load_state(str(whole[-1]))\n            self.optimizer.optimizer.state.clear()",
+        "self.accelerator.load_state(str(checkpoint))",
+        "self.accelerator.load_state(str(checkpoint))\n                self.optimizer.optimizer.state.clear()",
     ),
     Fault(
         "the schedule is a step ahead", "tests/test_training*.py tests/training/*.py",
