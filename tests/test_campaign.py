@@ -36,6 +36,12 @@ def test_a_part_of_the_campaign(part, tmp_path):
     assert sum(row["cases"] for row in rows.values()) >= least
 
 
+def test_the_page_has_the_last_results():
+    results = json.loads(report.RESULTS.read_text())
+    assert report.page(report.PAGE.read_text(), results) == report.PAGE.read_text()
+    assert sum(row["cases"] for kind, row in results["classes"].items() if ": killed" not in kind) >= 500
+
+
 # --- what the campaign sees -----------------------------------------------------------------------------------------
 
 

@@ -27,7 +27,7 @@ AWAITED: dict[str, str] = {
     "newest checkpoint damaged: .*status 2, not 0": "falling back to the checkpoint before",
     "newest checkpoint damaged: .*other weights": "a checksum of checkpoints",
     "stray file among checkpoints: .*NotADirectoryError": "only our own names in checkpoints/",
-    r"left \.[a-z]+\.[a-z]+\.\w+ behind": "a run that goes on clears what a killed one left half written",
+    r"left \.[\w.-]+ behind": "a run that goes on clears what a killed one left half written",
     "started twice at once": "a run's lock",
     "metrics.jsonl .*traceback": "a history that cannot be read is told",
     "lists: .*traceback": "names of thousands of digits are sorted",
