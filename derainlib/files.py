@@ -7,6 +7,7 @@ request, and a result is then still a result.
 import codecs
 import contextlib
 import errno
+import json
 import os
 import tempfile
 import time
@@ -25,6 +26,9 @@ PATIENCE = 2.0
 """Seconds for which a rename is tried again where Windows says that somebody looks at the file."""
 _LOST = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
 """What a request to write things to the disk may say that means lost data."""
+
+LONGEST_JSON = 2**26
+"""Bytes of the longest JSON that is read: the longest of ours, a study's report, has less than a hundredth of them."""
 
 
 def sync(path: str | Path):
@@ -210,6 +214,27 @@ def tensors(path: Path) -> dict[str, Tensor]:
 
 _NESTS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net", "generator")
 """What checkpoints that also hold an optimiser's state, or a word on the training, call their weights."""
+
+
+def json_in(source: str | Path) -> object:
+    """What a text in JSON, or a file of it, holds.
+
+    Raises:
+        OSError: the file cannot be read, or is a folder, pipe or device.
+        ValueError: it is no JSON, or longer or deeper than any of ours.
+    """
+    if isinstance(source, Path):
+        if source.exists() and not source.is_file():
+            raise OSError(f"{source} is no regular file")
+        with source.open("rb") as file:
+            data = file.read(LONGEST_JSON + 1)
+        if len(data) > LONGEST_JSON:
+            raise ValueError(f"{source} has more than {LONGEST_JSON >> 20} MB")
+        source = data.decode("utf-8-sig")  # with the mark that Windows puts before it, or without
+    try:
+        return json.loads(source)
+    except RecursionError:
+        raise ValueError("brackets within brackets without end") from None
 
 
 def _umask() -> int:

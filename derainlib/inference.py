@@ -16,6 +16,7 @@ the background and s is `strength`. With `ensemble`, the mean of what the networ
 mirrored, upside down, and both, each turned back, takes the place of S(O): ¼ Σ Tₖ S(Tₖ O), where Tₖ Tₖ = 1.
 """
 
+import contextlib
 import copy
 import math
 import numbers
@@ -23,6 +24,7 @@ import os
 import unicodedata
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -119,7 +121,7 @@ def clean(
 
     Raises:
         DerainError: a tile no larger than two halos, a network that cannot be tiled, an unknown device or dtype, a
-            strength out of range.
+            strength out of range, too little memory, or weights that make NaN of the image.
     """
     from tqdm.auto import tqdm
 
@@ -135,13 +137,29 @@ def clean(
     network = copy.deepcopy(model).to(device, _dtype(dtype)).eval()
     mirrored = MIRRORED if ensemble else ()
     count = (1 + len(mirrored)) * math.ceil(len(rainy) / batch) * len(windows) * (1 + averaged)
-    with tqdm(total=count, disable=not progress, unit="tile") as steps:
+    with _memory_errors(model), tqdm(total=count, disable=not progress, unit="tile") as steps:
         estimate = partial(_estimate, network, windows, batch, averaged, device, steps)
         background = estimate(rainy)
         for axes in mirrored:
             background += estimate(rainy.flip(axes)).flip(axes)
     background /= 1 + len(mirrored)
+    if not background.isfinite().all():
+        raise DerainError(
+            f"{name_of(model)} makes NaN or infinite values of this image: its weights are damaged, or too large for "
+            f"{dtype}; try fp32"
+        )
     return torch.lerp(rainy.to(torch.float32), background, strength, out=background).clamp_(0, 1)
+
+
+@contextlib.contextmanager
+def _memory_errors(model: nn.Module) -> Iterator[None]:
+    """Tells in one line where memory is lacking."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise DerainError(f"not enough memory for {name_of(model)} and this image; try tile=256") from None
+        raise
 
 
 def _estimate(

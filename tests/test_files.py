@@ -1,13 +1,18 @@
-"""Files are whole or absent on whatever drive: Windows opens no folders, some refuse syncing, modes or locks."""
+"""Files are whole or absent on whatever drive: Windows opens no folders, some refuse syncing, modes or locks.
+
+JSON of others is read without surprises.
+"""
 
 import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from derainlib import files
+from derainlib.errors import DerainError
 
 
 def refusing(error: int):
@@ -109,3 +114,31 @@ def test_a_drive_without_locks(monkeypatch, tmp_path):
     monkeypatch.setattr(fcntl, "flock", refusing(errno.ENOLCK))
     with files.locked(tmp_path / "lock"), files.locked(tmp_path / "lock"):
         pass
+
+
+def test_json_of_a_text_and_of_a_file(tmp_path):
+    path = tmp_path / "some.json"
+    path.write_text('{"rain": 1}')
+    assert files.json_in(path) == files.json_in('{"rain": 1}') == {"rain": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("[" * 100_000, "brackets within brackets"), ("9" * 5000, "digits"), ("{", "Expecting")]
+)
+def test_what_is_no_json(text, words):
+    with pytest.raises(ValueError, match=words):
+        files.json_in(text)
+
+
+def test_json_of_what_has_no_end(tmp_path, monkeypatch):
+    with pytest.raises(OSError, match="no regular file"):
+        files.json_in(Path("/dev/zero") if Path("/dev/zero").exists() else tmp_path)
+    monkeypatch.setattr(files, "LONGEST_JSON", 10)
+    (tmp_path / "long.json").write_text("1" * 11)
+    with pytest.raises(ValueError, match="more than"):
+        files.json_in(tmp_path / "long.json")
+
+
+def test_a_message_is_one_line():
+    """Names of files may have any characters."""
+    assert str(DerainError("no folder two\nlines\x1b[2J \u202e雨")) == r"no folder two\nlines\x1b[2J \u202e雨"

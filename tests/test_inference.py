@@ -281,6 +281,35 @@ class TestClean:
         with pytest.raises(DerainError, match=words):
             clean(Toy(), photo(64, 64), **settings)
 
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e38])
+    def test_nan_is_no_result(self, value):
+        model = recurrent("srn", width=6)
+        with torch.no_grad():
+            next(model.parameters()).fill_(value)
+        with pytest.raises(DerainError, match=r"srn makes NaN or infinite values of this image: .* try fp32"):
+            derain(photo(32, 32), model, device="cpu", dtype="bf16")
+
+    @pytest.mark.parametrize(
+        ("error", "dtype", "words"),
+        [
+            (MemoryError(), "fp32", "not enough memory for Toy and this image; try tile=256"),
+            (RuntimeError("[alloc_cpu.cpp] can't allocate memory: you"), "fp32", "not enough memory"),
+            (RuntimeError("fp16 path needs the cpu support"), "fp16", "does not compute Toy in fp16; take bf16"),
+        ],
+    )
+    def test_what_kernels_lack_is_told(self, monkeypatch, error, dtype, words):
+        def kernel(*_):
+            raise error
+
+        monkeypatch.setattr(Toy, "forward", lambda self, rainy, keep=False: kernel())
+        with pytest.raises(DerainError, match=words):
+            clean(Toy(), photo(32, 32), device="cpu", dtype=dtype)
+
+    def test_other_faults_of_a_network_are_its_own(self, monkeypatch):
+        monkeypatch.setattr(Toy, "forward", lambda self, rainy, keep=False: torch.ones(2) @ torch.ones(3))
+        with pytest.raises(RuntimeError, match="size"):
+            clean(Toy(), photo(32, 32), device="cpu")
+
     @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
     def test_without_a_gpu(self):
         with pytest.raises(DerainError, match=r"'cuda' cannot be used here .*; take 'cpu'"):
