@@ -54,6 +54,9 @@ it: they leave it where it is, so that a mean over eight copies would be worse t
 STRONGEST = 2.0
 """Largest strength: twice the rain that the network sees."""
 
+COARSEST_CLOCK = 2.0
+"""Seconds by which times of files on two drives may differ: FAT counts in twos."""
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Precisions by name; bf16 is quicker where the processor has it, and off by about 0.002."""
 
@@ -270,6 +273,7 @@ class Report:
     Attributes:
         written: files that were made.
         skipped: files that were there already.
+        older: those of them that are older than their photographs.
         failed: images that could not be cleaned, and why.
         lost: what results lack that their sources had, such as a BMP's EXIF; a line each.
         left_out: how many files were no images by their endings, by ending; and folders that could not be opened.
@@ -277,13 +281,14 @@ class Report:
 
     written: list[Path] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
+    older: list[Path] = field(default_factory=list)
     failed: dict[Path, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         counts = f"{len(self.written)} written, {len(self.skipped)} already there, {len(self.failed)} failed"
-        return "\n".join([counts, *filter(None, [self.others]), *self.failed.values(), *self.lost])
+        return "\n".join([counts, *filter(None, [self.others, self.outdated]), *self.failed.values(), *self.lost])
 
     @property
     def others(self) -> str:
@@ -291,6 +296,15 @@ class Report:
         kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(self.left_out.items()))
         count = sum(self.left_out.values())
         return f"{count} file{'s' if count > 1 else ''} left out: {kinds}" if kinds else ""
+
+    @property
+    def outdated(self) -> str:
+        """Which results may be those of other photographs, in one line; "" if none."""
+        names = printable(", ".join(str(path) for path in self.older[:5])) + (" …" if self.older[5:] else "")
+        return (
+            f"{len(self.older)} of those already there are older than their photographs: {names}; overwrite=True "
+            "(--overwrite) makes them anew, pattern (--pattern) only some"
+        ) * bool(self.older)
 
 
 def derain_file(
@@ -359,8 +373,9 @@ def derain_folder(
 ) -> Report:
     """Takes the rain off every image below a folder, into a folder of the same structure.
 
-    A bad image does not stop the others; it is named in the report, and so is a folder that cannot be opened. Hidden
-    files and folders are passed over; other files that are no images by their endings are counted. A format that
+    What is there already stays, since somebody may have worked on it: the report names results that are older than
+    their photographs. A bad image does not stop the others; it is named, and so is a folder that cannot be opened.
+    Hidden files and folders are passed over; other files that are no images by their endings are counted. A format that
     is only read, such as GIF, comes out as PNG with its ending added: `rain.gif` becomes `rain.gif.png`. EXIF and alpha
     go along where the format holds them, and the report says what did not.
 
@@ -393,6 +408,7 @@ def derain_folder(
                 raise ImageError(f"{path}: on this drive its result has the name of another's, {twin}; rename one")
             if result.exists() and not overwrite:
                 report.skipped.append(result)
+                report.older.extend([result] if _is_older(result, path) else [])
                 continue
             depth = bits if images.holds_16(result) else 8
             lost = derain_file(path, result, network, bits=depth, keep_profile=keep_profile, **settings)
@@ -404,6 +420,14 @@ def derain_folder(
             report.written.append(result)
             report.lost.extend(filter(None, [lost]))
     return report
+
+
+def _is_older(result: Path, photograph: Path) -> bool:
+    """Whether the photograph changed after its result was made, as far as two drives' clocks can tell."""
+    try:
+        return photograph.stat().st_mtime - result.stat().st_mtime > COARSEST_CLOCK
+    except OSError:
+        return False
 
 
 def _results(found: list[Path], source: Path, target: Path) -> dict[Path, Path]:

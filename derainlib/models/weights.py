@@ -149,7 +149,7 @@ def card(name_or_path: str | Path) -> dict:
 def is_card(path: Path) -> bool:
     """Whether a file is a card of weights, whichever they are."""
     try:
-        return {"model", "sha256"} <= json.loads(path.read_text(encoding="utf-8")).keys()
+        return {"model", "sha256"} <= files.json_in(path).keys()
     except (OSError, ValueError, AttributeError):
         return False
 

@@ -34,7 +34,7 @@ def campaign(stock: Stock, seed: int, share: float, wanted: Callable[[str], bool
     names = list_models()
     shipped = [name for name in weights.shipped() if name in names]
     if share < 1:
-        names = random.Random(seed).sample(names, max(2, round(share * len(names))))
+        names = random.Random(seed).sample(names, max(1, round(share * len(names))))
         shipped = [str(stock.folder / "tiny.safetensors")]
     asked = [("layouts in memory", name, precision, layouts) for name in names for precision in DTYPES]
     asked += [("flat images", name, precision, flat) for name in shipped for precision in DTYPES]

@@ -19,22 +19,7 @@ RESULTS, PAGE = ROOT / "benchmarks" / "results" / "campaign.json", ROOT / "bench
 MARKS = "<!-- campaign -->", "<!-- /campaign -->"
 """What the table stands between."""
 
-NET = "the command line's last net, under which any fault is one line"
-AWAITED: dict[str, str] = {
-    "(disk full|small disk|memory refused).*traceback": NET,
-    "permissions: .*traceback: PermissionError": NET,
-    "vanishing: (results are a file|the list goes).*traceback": NET,
-    "newest checkpoint damaged: .*status 2, not 0": "falling back to the checkpoint before",
-    "newest checkpoint damaged: .*other weights": "a checksum of checkpoints",
-    "stray file among checkpoints: .*NotADirectoryError": "only our own names in checkpoints/",
-    r"left \.[\w.-]+ behind": "a run that goes on clears what a killed one left half written",
-    "started twice at once": "a run's lock",
-    "metrics.jsonl .*traceback": "a history that cannot be read is told",
-    "lists: .*traceback": "names of thousands of digits are sorted",
-    "list.txt: traceback: OSError": "a list that cannot be read is named",
-    "is a pipe.*hangs": "images are opened without waiting",
-    "a photograph is another: a result that is not": "results that are older than their photographs are told",
-}
+AWAITED: dict[str, str] = {}
 """Faults that are known and whose mending is under way: what is found in their line, and what will mend them."""
 
 
@@ -91,9 +76,8 @@ def keep(found: Mapping[str, dict], seed: int, path: Path):
         "machine": {"cpu": platform.machine(), "cores": os.cpu_count(), "system": platform.release()},
         "python": platform.python_version(),
         "torch": version("torch"),
-        "date": date.today().isoformat(),
         "seed": seed,
-        "classes": known | dict(found),
+        "classes": known | {kind: row | {"date": date.today().isoformat()} for kind, row in found.items()},
     }
     files.write_atomically(path, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
     if path == RESULTS:
