@@ -2,7 +2,13 @@
 
 
 class DerainError(ValueError):
-    """Anything a caller can put right. The command line prints it without a traceback."""
+    """Anything a caller can put right. The command line prints it without a traceback.
+
+    The message is one line, whatever control characters the names and values in it have.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 class ImageError(DerainError):

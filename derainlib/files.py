@@ -7,7 +7,10 @@ request, and a result is then still a result.
 import codecs
 import contextlib
 import errno
+import json
 import os
+import re
+import stat
 import tempfile
 import time
 import warnings
@@ -25,6 +28,9 @@ PATIENCE = 2.0
 """Seconds for which a rename is tried again where Windows says that somebody looks at the file."""
 _LOST = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
 """What a request to write things to the disk may say that means lost data."""
+
+LONGEST_JSON = 2**26
+"""Bytes of the longest JSON that is read: the longest of ours, a study's report, has less than a hundredth of them."""
 
 
 def sync(path: str | Path):
@@ -72,6 +78,8 @@ def rename(source: str | Path, target: str | Path):
 def write_atomically(path: str | Path, data: bytes):
     """Writes a file whole or not at all: to a temporary file beside it, synced, then renamed.
 
+    A process that is killed leaves its temporary file; the next one that writes into the folder clears it away.
+
     Args:
         path: the file; its folder must exist.
         data: its content.
@@ -80,20 +88,61 @@ def write_atomically(path: str | Path, data: bytes):
         OSError: the folder is missing or cannot be written; nothing is left behind.
     """
     path = Path(path)
-    # The name is short, since that of `path` may be as long as names can be.
-    handle, temporary = tempfile.mkstemp(prefix=".derain-", dir=path.parent)
+    _clear(path.parent)
+    file, temporary = _temporary(path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with file:
             file.write(data)
             file.flush()
             _flush(file.fileno())
-        with contextlib.suppress(OSError):  # drives without such modes
-            os.chmod(temporary, 0o666 & ~_umask())
-        rename(temporary, path)
+            with contextlib.suppress(OSError):  # drives without such modes
+                os.chmod(temporary, 0o666 & ~_umask())
+            if IS_WINDOWS:  # which renames no open file; elsewhere its lock lasts until it has its name
+                file.close()
+            rename(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+_PREFIX, _SUFFIX = ".derain-", ".part"
+_LEFT = re.compile(rf"{re.escape(_PREFIX)}[a-z0-9_]{{8}}{re.escape(_SUFFIX)}")
+_CLEARED: set[Path] = set()
+"""Folders that this process has cleared."""
+_OLD = 60.0
+"""Seconds after which a temporary file on Windows is a dead process's: nobody can remove one that is open."""
+
+
+def _temporary(folder: Path) -> tuple[BinaryIO, str]:
+    """A new file and its name, which is short, since others may be as long as names can be.
+
+    It is locked while it is open, except on Windows.
+    """
+    while True:
+        handle, name = tempfile.mkstemp(_SUFFIX, _PREFIX, folder)
+        file = os.fdopen(handle, "wb")
+        if IS_WINDOWS or (_locks(file) is not False and os.path.exists(name)):
+            return file, name
+        file.close()  # somebody who clears the folder took it in the moment before it was locked
+
+
+def _clear(folder: Path):
+    """Clears away, once in each process, what dead ones left in a folder; where the drive knows no locks, it stays."""
+    folder = folder.absolute()
+    if folder in _CLEARED:
+        return
+    _CLEARED.add(folder)
+    found = []
+    with contextlib.suppress(OSError):  # whoever may write in a folder may perhaps not list it
+        found = [folder / name for name in os.listdir(folder) if _LEFT.fullmatch(name)]
+    for path in found:
+        with contextlib.suppress(OSError), path.open("r+b") as file:
+            if not IS_WINDOWS and _locks(file):
+                path.unlink()
+        with contextlib.suppress(OSError):
+            if IS_WINDOWS and time.time() - path.stat().st_mtime > _OLD:
+                path.unlink()
 
 
 def below(folder: str | Path) -> tuple[list[Path], dict[Path, str]]:
@@ -120,7 +169,7 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
         BlockingIOError: another process has it, and it is not to be waited for.
     """
     with path.open("a+b") as file:
-        while not _locks(file):
+        while _locks(file) is False:
             if not wait:
                 raise BlockingIOError(errno.EAGAIN, "another process has it", str(path))
             time.sleep(0.05)
@@ -145,8 +194,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_let_go)
 
 
-def _locks(file: BinaryIO) -> bool:
-    """Tries to lock a file, for itself alone; where the drive knows no locks, nobody is kept away."""
+def _locks(file: BinaryIO) -> bool | None:
+    """Tries to lock a file, for itself alone; None where the drive knows no locks, so that nobody is kept away."""
     try:
         if IS_WINDOWS:
             import msvcrt
@@ -158,8 +207,23 @@ def _locks(file: BinaryIO) -> bool:
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+        return False if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK) else None
     return True
+
+
+def opened(path: str | Path) -> BinaryIO:
+    """Opens a file for reading: a pipe would be waited for, and a device has no end.
+
+    What was a file when somebody looked may be something else by now, so that the open one is asked.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder, pipe or device.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(handle, "rb")
 
 
 def text(path: Path) -> str:
@@ -169,7 +233,8 @@ def text(path: Path) -> str:
         DataError: neither, or a file that cannot be read.
     """
     try:
-        data = path.read_bytes()
+        with opened(path) as file:
+            data = file.read()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     try:
@@ -195,8 +260,9 @@ def tensors(path: Path) -> dict[str, Tensor]:
 
             state = load_file(path)
         else:
-            with warnings.catch_warnings(action="ignore"):  # of what it might not understand; the error says it better
-                state = torch.load(path, map_location="cpu", weights_only=True)
+            # Its warnings are of what it might not understand; the error says it better.
+            with opened(path) as file, warnings.catch_warnings(action="ignore"):
+                state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or damaged file may raise anything; none of it was executed
         raise WeightsError(
             f"{path} is damaged or more than plain tensors; nothing in it was executed: {one_line(error)}"
@@ -210,6 +276,25 @@ def tensors(path: Path) -> dict[str, Tensor]:
 
 _NESTS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net", "generator")
 """What checkpoints that also hold an optimiser's state, or a word on the training, call their weights."""
+
+
+def json_in(source: str | Path) -> object:
+    """What a text in JSON, or a file of it, holds.
+
+    Raises:
+        OSError: the file cannot be read, or is a folder, pipe or device.
+        ValueError: it is no JSON, or longer or deeper than any of ours.
+    """
+    if isinstance(source, Path):
+        with opened(source) as file:
+            data = file.read(LONGEST_JSON + 1)
+        if len(data) > LONGEST_JSON:
+            raise ValueError(f"{source} has more than {LONGEST_JSON >> 20} MB")
+        source = data.decode("utf-8-sig")  # with the mark that Windows puts before it, or without
+    try:
+        return json.loads(source)
+    except RecursionError:
+        raise ValueError("brackets within brackets without end") from None
 
 
 def _umask() -> int:

@@ -138,7 +138,7 @@ def _read(path: str | os.PathLike) -> tuple[Tensor, Extras]:
 def _opened(path: str | os.PathLike, look: Callable[[BinaryIO, int], Found]) -> Found:
     """What `look` makes of a file."""
     try:
-        with open(_regular(path), "rb") as file, quiet():
+        with files.opened(_regular(path)) as file, quiet():
             return look(file, MAX_PIXELS)
     except ImageError as error:
         reason = str(error)

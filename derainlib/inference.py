@@ -16,6 +16,7 @@ the background and s is `strength`. With `ensemble`, the mean of what the networ
 mirrored, upside down, and both, each turned back, takes the place of S(O): ¼ Σ Tₖ S(Tₖ O), where Tₖ Tₖ = 1.
 """
 
+import contextlib
 import copy
 import math
 import numbers
@@ -23,6 +24,7 @@ import os
 import unicodedata
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -51,6 +53,9 @@ it: they leave it where it is, so that a mean over eight copies would be worse t
 
 STRONGEST = 2.0
 """Largest strength: twice the rain that the network sees."""
+
+COARSEST_CLOCK = 2.0
+"""Seconds by which times of files on two drives may differ: FAT counts in twos."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Precisions by name; bf16 is quicker where the processor has it, and off by about 0.002."""
@@ -119,7 +124,7 @@ def clean(
 
     Raises:
         DerainError: a tile no larger than two halos, a network that cannot be tiled, an unknown device or dtype, a
-            strength out of range.
+            strength out of range, too little memory, or weights that make NaN of the image.
     """
     from tqdm.auto import tqdm
 
@@ -135,13 +140,29 @@ def clean(
     network = copy.deepcopy(model).to(device, _dtype(dtype)).eval()
     mirrored = MIRRORED if ensemble else ()
     count = (1 + len(mirrored)) * math.ceil(len(rainy) / batch) * len(windows) * (1 + averaged)
-    with tqdm(total=count, disable=not progress, unit="tile") as steps:
+    with _memory_errors(model), tqdm(total=count, disable=not progress, unit="tile") as steps:
         estimate = partial(_estimate, network, windows, batch, averaged, device, steps)
         background = estimate(rainy)
         for axes in mirrored:
             background += estimate(rainy.flip(axes)).flip(axes)
     background /= 1 + len(mirrored)
+    if not background.isfinite().all():
+        raise DerainError(
+            f"{name_of(model)} makes NaN or infinite values of this image: its weights are damaged, or too large for "
+            f"{dtype}; try fp32"
+        )
     return torch.lerp(rainy.to(torch.float32), background, strength, out=background).clamp_(0, 1)
+
+
+@contextlib.contextmanager
+def _memory_errors(model: nn.Module) -> Iterator[None]:
+    """Tells in one line where memory is lacking."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise DerainError(f"not enough memory for {name_of(model)} and this image; try tile=256") from None
+        raise
 
 
 def _estimate(
@@ -252,6 +273,7 @@ class Report:
     Attributes:
         written: files that were made.
         skipped: files that were there already.
+        older: those of them that are older than their photographs.
         failed: images that could not be cleaned, and why.
         lost: what results lack that their sources had, such as a BMP's EXIF; a line each.
         left_out: how many files were no images by their endings, by ending; and folders that could not be opened.
@@ -259,13 +281,14 @@ class Report:
 
     written: list[Path] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
+    older: list[Path] = field(default_factory=list)
     failed: dict[Path, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         counts = f"{len(self.written)} written, {len(self.skipped)} already there, {len(self.failed)} failed"
-        return "\n".join([counts, *filter(None, [self.others]), *self.failed.values(), *self.lost])
+        return "\n".join([counts, *filter(None, [self.others, self.outdated]), *self.failed.values(), *self.lost])
 
     @property
     def others(self) -> str:
@@ -273,6 +296,15 @@ class Report:
         kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(self.left_out.items()))
         count = sum(self.left_out.values())
         return f"{count} file{'s' if count > 1 else ''} left out: {kinds}" if kinds else ""
+
+    @property
+    def outdated(self) -> str:
+        """Which results may be those of other photographs, in one line; "" if none."""
+        names = printable(", ".join(str(path) for path in self.older[:5])) + (" …" if self.older[5:] else "")
+        return (
+            f"{len(self.older)} of those already there are older than their photographs: {names}; overwrite=True "
+            "(--overwrite) makes them anew, pattern (--pattern) only some"
+        ) * bool(self.older)
 
 
 def derain_file(
@@ -341,8 +373,9 @@ def derain_folder(
 ) -> Report:
     """Takes the rain off every image below a folder, into a folder of the same structure.
 
-    A bad image does not stop the others; it is named in the report, and so is a folder that cannot be opened. Hidden
-    files and folders are passed over; other files that are no images by their endings are counted. A format that
+    What is there already stays, since somebody may have worked on it: the report names results that are older than
+    their photographs. A bad image does not stop the others; it is named, and so is a folder that cannot be opened.
+    Hidden files and folders are passed over; other files that are no images by their endings are counted. A format that
     is only read, such as GIF, comes out as PNG with its ending added: `rain.gif` becomes `rain.gif.png`. EXIF and alpha
     go along where the format holds them, and the report says what did not.
 
@@ -375,6 +408,7 @@ def derain_folder(
                 raise ImageError(f"{path}: on this drive its result has the name of another's, {twin}; rename one")
             if result.exists() and not overwrite:
                 report.skipped.append(result)
+                report.older.extend([result] if _is_older(result, path) else [])
                 continue
             depth = bits if images.holds_16(result) else 8
             lost = derain_file(path, result, network, bits=depth, keep_profile=keep_profile, **settings)
@@ -386,6 +420,14 @@ def derain_folder(
             report.written.append(result)
             report.lost.extend(filter(None, [lost]))
     return report
+
+
+def _is_older(result: Path, photograph: Path) -> bool:
+    """Whether the photograph changed after its result was made, as far as two drives' clocks can tell."""
+    try:
+        return photograph.stat().st_mtime - result.stat().st_mtime > COARSEST_CLOCK
+    except OSError:
+        return False
 
 
 def _results(found: list[Path], source: Path, target: Path) -> dict[Path, Path]:

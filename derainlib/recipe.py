@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from derainlib import models
-from derainlib.errors import DerainError, RecipeError
+from derainlib import files, models
+from derainlib.errors import DerainError, RecipeError, one_line
 from derainlib.losses import BALANCES, TERMS, Fixed, GradientBalanced, Term
 from derainlib.losses.semantic import Recognition
 from derainlib.models import weights
@@ -173,7 +173,8 @@ class Recipe:
             RecipeError: an unknown network, term or option, or terms that cannot be balanced so.
         """
         try:
-            network = models.create(self.model, **self.options)
+            with torch.device("meta"):  # takes no memory and no time
+                network = models.create(self.model, **self.options)
             self._assemble([self._check_loss(loss) for loss in self.losses], network)
         except RecipeError:
             raise
@@ -329,10 +330,11 @@ class Recipe:
             RecipeError: not JSON, or not a recipe.
         """
         try:
-            values = json.loads(text.read_text(encoding="utf-8") if isinstance(text, Path) else text)
-            return cls(**_from_plain(values)).checked()
-        except (json.JSONDecodeError, TypeError, AttributeError, OSError) as error:
-            raise RecipeError(f"not a recipe in JSON: {error}") from None
+            return cls(**_from_plain(files.json_in(text))).checked()
+        except DerainError:
+            raise
+        except (ValueError, TypeError, AttributeError, OSError) as error:
+            raise RecipeError(f"not a recipe in JSON: {one_line(error)}") from None
 
 
 def _from_plain(values: dict) -> dict:

@@ -116,8 +116,8 @@ FAULTS = (
     ),
     Fault(
         "files written in place, not atomically", "tests/test_images.py",
-        "    handle, temporary = tempfile.mkstemp(",
-        "    return path.write_bytes(data)\n    handle, temporary = tempfile.mkstemp(",
+        "    _clear(path.parent)\n",
+        "    return path.write_bytes(data)\n    _clear(path.parent)\n",
     ),
     # rain, streaks, sparsity
     Fault(

@@ -281,6 +281,28 @@ class TestClean:
         with pytest.raises(DerainError, match=words):
             clean(Toy(), photo(64, 64), **settings)
 
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e38])
+    def test_nan_is_no_result(self, value):
+        model = recurrent("srn", width=6)
+        with torch.no_grad():
+            next(model.parameters()).fill_(value)
+        with pytest.raises(DerainError, match=r"srn makes NaN or infinite values of this image: .* try fp32"):
+            derain(photo(32, 32), model, device="cpu", dtype="bf16")
+
+    @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[alloc_cpu.cpp] can't allocate memory: you")])
+    def test_too_little_memory_is_told(self, monkeypatch, error):
+        def kernel(*_):
+            raise error
+
+        monkeypatch.setattr(Toy, "forward", lambda self, rainy, keep=False: kernel())
+        with pytest.raises(DerainError, match="not enough memory for Toy and this image; try tile=256"):
+            clean(Toy(), photo(32, 32), device="cpu")
+
+    def test_other_faults_of_a_network_are_its_own(self, monkeypatch):
+        monkeypatch.setattr(Toy, "forward", lambda self, rainy, keep=False: torch.ones(2) @ torch.ones(3))
+        with pytest.raises(RuntimeError, match="size"):
+            clean(Toy(), photo(32, 32), device="cpu")
+
     @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
     def test_without_a_gpu(self):
         with pytest.raises(DerainError, match=r"'cuda' cannot be used here .*; take 'cpu'"):
@@ -602,6 +624,27 @@ class TestFolder:
         report = derain_folder(source, tmp_path / "dry", Toy())
         assert len(report.written) == 3
         assert "Permission denied" in report.failed[source / "day1"]
+
+    def test_a_pipe_that_takes_the_place_of_an_image_is_not_waited_for(self, source, tmp_path, monkeypatch):
+        monkeypatch.setattr(Path, "is_file", lambda path: True)
+        os.mkfifo(source / "pipe.png")
+        report = derain_folder(source, tmp_path / "dry", Toy(), pattern="pipe.png")
+        assert str(report.failed[source / "pipe.png"]).endswith("pipe.png: not a regular file")
+
+    def test_results_older_than_their_photographs_stay_and_are_named(self, source, tmp_path):
+        derain_folder(source, tmp_path / "dry", Toy(), pattern="*.png")
+        result = next((tmp_path / "dry").glob("*.png"))
+        made = result.read_bytes(), result.stat().st_mtime
+        for later, words in {
+            1: "",
+            60: f"1 of those already there are older than their photographs: {result}; ",
+        }.items():
+            os.utime(source / result.name, (made[1] + later,) * 2)
+            report = derain_folder(source, tmp_path / "dry", Toy(), pattern="*.png")
+            assert report.written == []
+            assert words in str(report)
+            assert bool(words) == ("overwrite" in str(report))
+            assert (result.read_bytes(), result.stat().st_mtime) == made
 
     def test_what_is_called_like_an_image_and_is_no_file_is_a_failure(self, source, tmp_path):
         (source / "nowhere.png").symlink_to(tmp_path / "nothing")

@@ -405,10 +405,33 @@ def test_unknown_names_are_refused():
         recipes.get("srn", "huge")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"losses": 3}', '{"losses": [{"term": "mse"}], "milestones": []}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{}", '{"losses": 3}', '{"losses": [{"term": "mse"}], "milestones": []}', "[" * 100_000,
+        f'{{"steps": {"9" * 5000}}}',
+    ],
+    ids=lambda text: text[:40],
+)  # fmt: skip
 def test_broken_json_is_refused(text):
     with pytest.raises(RecipeError):
         recipes.Recipe.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"width": 10**15}, "width is at most 4096"), ({"stages": 10**9}, "stages is at most 4096")]
+)
+def test_networks_without_measure_are_refused(options, words):
+    with pytest.raises(RecipeError, match=words):
+        recipes.get("srn", options=options)
+
+
+def test_checking_a_large_network_takes_no_memory():
+    """With 4,096 channels each of its fifteen layers would have 604 MB of weights, or more."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    recipes.get("srn", options={"width": 4096})
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19  # kB
 
 
 def test_json_values_become_ours():

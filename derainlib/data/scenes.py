@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from derainlib import images
+from derainlib import files, images
 from derainlib.data import layouts, pairs, samples
 from derainlib.data.seeds import HOLDOUT_SEEDS
 from derainlib.errors import DataError
@@ -349,8 +349,8 @@ def _find_cityscapes(folder: Path, split: str | None) -> tuple[list[Scene], Lone
     for path in photographs:
         stem = path.name.removesuffix(ending)
         beside = folder / "gtFine" / path.relative_to(root).parent
-        files = ((code, beside / f"{stem}_gtFine_{code}.png") for code in ("labelTrainIds", "labelIds"))
-        code, labels = next(((code, file) for code, file in files if file.is_file()), (None, None))
+        kinds = ((code, beside / f"{stem}_gtFine_{code}.png") for code in ("labelTrainIds", "labelIds"))
+        code, labels = next(((code, file) for code, file in kinds if file.is_file()), (None, None))
         if labels is None:
             missing.append(stem)
         else:
@@ -379,8 +379,8 @@ def read_labels(path: Path, values: tuple[int, ...]) -> Tensor:
         DataError: labels that cannot be read, or of unknown values.
     """
     try:
-        with Image.open(path) as file:
-            numbers = np.asarray(file)
+        with files.opened(path) as file, Image.open(file) as picture:
+            numbers = np.asarray(picture)
     except Exception as error:  # Pillow raises many kinds
         raise DataError(f"{path}: labels cannot be read ({type(error).__name__}); replace the file") from error
     if numbers.ndim != 2 or numbers.dtype != np.uint8:

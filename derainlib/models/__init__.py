@@ -5,7 +5,7 @@ import inspect
 from torch import nn
 
 from derainlib.discovery import modules
-from derainlib.errors import DerainError
+from derainlib.errors import DerainError, one_line
 
 VARIANTS: dict[str, tuple] = {}
 """The networks that take rain off: name → (class, options that differ from the class's defaults). Every module in this
@@ -30,7 +30,7 @@ def create(name: str, **options) -> nn.Module:
         A module that maps (N, 3, H, W) in [0, 1] to `Layers`; `.name` and `.options` rebuild it.
 
     Raises:
-        DerainError: an unknown name or option.
+        DerainError: an unknown name or option, or a network that is larger than the memory.
     """
     networks = VARIANTS | SEGMENTERS
     if name not in networks:
@@ -40,7 +40,10 @@ def create(name: str, **options) -> nn.Module:
     unknown = [option for option in options if option not in known]
     if unknown:
         raise DerainError(f"{name} has no option {', '.join(unknown)}; it takes {', '.join(known)}")
-    model = build(**fixed | options)
+    try:
+        model = build(**fixed | options)
+    except (RuntimeError, MemoryError) as error:
+        raise DerainError(f"{name} with {options} cannot be built: {one_line(error)}") from None
     model.name, model.options = name, options
     return model
 

@@ -73,14 +73,36 @@ def load(name_or_path: str | Path, **overrides) -> nn.Module:
     """
     path = _find(name_or_path)
     header, tensors = _read(path)
-    model = create(header["model"], **header["options"] | overrides)
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"{path} does not fit {header['model']} with {overrides or 'its options'}: {one_line(error)}"
-        ) from None
-    return model.eval()
+    name, options = header["model"], header["options"] | overrides
+    with torch.device("meta"):  # takes no memory, however large a network the header speaks of
+        expected = create(name, **options).state_dict()
+    if wrong := _misfits(tensors, expected):
+        raise WeightsError(f"{path} does not fit {name} with {overrides or 'its options'}: {wrong}")
+    return _filled(create(name, **options), tensors, path)
+
+
+def _misfits(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> str:
+    """What the tensors of a network lack or have too many of, or the first one of another shape; "" if they fit."""
+    if apart := sorted(tensors.keys() ^ expected.keys()):
+        where = "in the file alone" if apart[0] in tensors else "in the network alone"
+        return f"{apart[0]} is {where}" + (f", and {len(apart) - 1} more differ" if apart[1:] else "")
+    shapes = ((key, tuple(tensors[key].shape), tuple(target.shape)) for key, target in expected.items())
+    return next(
+        (f"{key} has the shape {found}, it should be {to_be}" for key, found, to_be in shapes if found != to_be), ""
+    )
+
+
+def _filled(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> nn.Module:
+    """The network with these weights, in eval mode.
+
+    Raises:
+        WeightsError: some are numbers of another kind.
+    """
+    for key, target in network.state_dict().items():
+        if tensors[key].is_floating_point() != target.is_floating_point():
+            raise WeightsError(f"{path} is damaged: {key} holds {tensors[key].dtype}, no {target.dtype}")
+    network.load_state_dict(tensors)
+    return network.eval()
 
 
 def copy(name_or_path: str | Path, network: nn.Module) -> None:
@@ -116,7 +138,7 @@ def card(name_or_path: str | Path) -> dict:
     path = _find(name_or_path)
     header, _ = _read(path)
     try:
-        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        facts = files.json_in(path.with_suffix(".json"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"the card of {path} cannot be read: {one_line(error)}") from None
     if not isinstance(facts, dict) or facts.get("sha256") != header["sha256"]:
@@ -127,7 +149,7 @@ def card(name_or_path: str | Path) -> dict:
 def is_card(path: Path) -> bool:
     """Whether a file is a card of weights, whichever they are."""
     try:
-        return {"model", "sha256"} <= json.loads(path.read_text(encoding="utf-8")).keys()
+        return {"model", "sha256"} <= files.json_in(path).keys()
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -169,8 +191,7 @@ def convert(path: str | Path, model: str | None = None, **options) -> nn.Module:
     unexpected = [key for key in state if not (isinstance(network, BRN) and _UNUSED.match(key))]
     if unexpected:
         raise WeightsError(f"{path} is no {network.name}: it also holds {', '.join(unexpected)}")
-    network.load_state_dict(converted)
-    return network.eval()
+    return _filled(network, converted, path)
 
 
 def _take(state: dict[str, Tensor], key: str, target: Tensor, network: nn.Module, path: Path) -> Tensor:
@@ -283,7 +304,7 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     if header["sha256"] != _checksum(tensors):
         raise WeightsError(f"{path} is damaged: its tensors do not match their checksum")
     try:
-        options = dict(json.loads(header["options"]))
+        options = dict(files.json_in(header["options"]))
     except (ValueError, TypeError) as error:
         raise WeightsError(f"{path} is damaged: its options cannot be read: {one_line(error)}") from None
     _require_finite(tensors, path)

@@ -10,6 +10,7 @@ import json
 import platform
 import re
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,20 @@ class Folder:
             return weights.card(self.path / "last.safetensors")["steps"]
         except WeightsError:
             return 0
+
+    def require_writable(self):
+        """Refuses, before its first line is logged, a run whose checkpoints or weights could not be written.
+
+        Raises:
+            RecipeError: the folder, or that of its checkpoints, is closed.
+        """
+        for place in (self.path, self.path / "checkpoints") if self.accelerator.is_main_process else ():
+            try:
+                tempfile.TemporaryFile(dir=place).close()
+            except OSError as error:
+                raise RecipeError(
+                    f"nothing can be saved in {place} ({error.strerror}); open it, or choose another folder"
+                ) from None
 
     def checkpoints(self) -> list[Path]:
         """The checkpoints, oldest first; what else people or their systems put beside them is theirs."""

@@ -217,6 +217,8 @@ class Run:
                 f"{self.folder.path} holds weights of {done} steps and no checkpoint to go on from; choose another "
                 "folder, perhaps with these weights as start"
             )
+        if not self.finished:
+            self.folder.require_writable()
         self.folder.cut_history(self.progress.step)
         self.began -= self.progress.seconds
 

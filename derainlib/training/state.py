@@ -5,6 +5,7 @@ Each object follows accelerate's protocol: `state_dict` is what a checkpoint kee
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -21,7 +22,8 @@ def plain_tensors_only() -> Iterator[None]:
     before = os.environ.get(name)
     os.environ[name] = "1"
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):  # of what torch might not understand; its error says it better
+            yield
     finally:
         os.environ.pop(name) if before is None else os.environ.update({name: before})
 

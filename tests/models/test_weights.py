@@ -220,6 +220,9 @@ def test_a_safetensors_file_of_somebody_else(tmp_path):
         ({"model": "srn"}, WeightsError, "does not fit srn"),
         ({"options": "{"}, WeightsError, "damaged"),
         ({"options": "[1]"}, WeightsError, "damaged"),
+        ({"options": "[" * 100_000}, WeightsError, "brackets within brackets"),
+        ({"options": '{"width": 4096}'}, WeightsError, "has the shape"),
+        ({"options": '{"width": 5000}'}, DerainError, "width is at most 4096"),
     ],
 )
 def test_headers_that_do_not_fit(model, tmp_path, change, error, complaint):
@@ -229,6 +232,17 @@ def test_headers_that_do_not_fit(model, tmp_path, change, error, complaint):
     with pytest.raises(error, match=complaint) as caught:
         weights.load(tmp_path / "net.safetensors")
     one_line(caught)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64])
+def test_numbers_that_are_no_weights(model, tmp_path, dtype):
+    tensors = model.state_dict()
+    first = next(iter(tensors))
+    tensors[first] = tensors[first].to(dtype)
+    header = {"model": "brn", "options": '{"width": 4}', "sha256": weights._checksum(tensors)}
+    save_file(tensors, tmp_path / "net.safetensors", metadata=header)
+    with pytest.raises(WeightsError, match=f"{first} holds {dtype}, no torch.float32"):
+        weights.load(tmp_path / "net.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,23 @@ class TestData:
             training.train(tiny(), gather(photographs), tmp_path / "run")
 
 
+@pytest.mark.parametrize("closed", ["", "checkpoints"])
+def test_a_closed_folder_is_refused_before_anything_is_logged(photographs, tmp_path, closed, monkeypatch):
+    run, made = tmp_path / "run", files.tempfile.TemporaryFile
+    training.train(tiny(), gather(photographs), run, stop_after=2)
+    before = contents(run)
+
+    def refuse(dir):
+        if Path(dir) == run / closed:
+            raise PermissionError(13, "Permission denied", str(dir))  # root, as whom tests run, may write in any
+        return made(dir=dir)
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(RecipeError, match=r"nothing can be saved in .*\(Permission denied\)"):
+        training.train(tiny(), gather(photographs), run)
+    assert contents(run) == before
+
+
 class TestFinished:
     def test_nothing_of_it_is_written(self, folder, uninterrupted, tmp_path):
         run = shutil.copytree(uninterrupted.folder, tmp_path / "run")
