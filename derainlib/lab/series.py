@@ -52,26 +52,28 @@ class Entry(NamedTuple):
 
 STUDY = {
     "00": (40, 1),
-    "01": (75, 1),
+    "01": (80, 1),
     "02": (90, 1, ("01",)),
-    "03": (85, 3, ("01",)),
-    "04": (70, 3, ("01", "03")),
-    "05": (90, 2, ("01",)),
-    "06": (90, 2, ("01",)),
+    "03": (80, 3, ("01",)),
+    "04": (60, 3, ("01", "03")),
+    "05": (60, 2, ("01",)),
+    "06": (60, 2, ("01",)),
     "07": (90, 2, ("01", "02")),
-    "08": (90, 2, ("01", "02")),
-    "09": (85, 2, ("02", "08")),
-    "10": (90, 2, ("01", "02")),
-    "11": (90, 3, ("10",)),
-    "12": (75, 2, ("02",)),
-    "13": (75, 2, ("07",)),
+    "08": (70, 2, ("01", "02")),
+    "09": (60, 2, ("02", "08")),
+    "10": (60, 2, ("01", "02")),
+    "11": (60, 3, ("10",)),
+    "12": (50, 2, ("02",)),
+    "13": (50, 2, ("07",)),
     "14": (40, 1, ("02",)),
-    "15": (75, 3, ("02",)),
-    "16": (45, 2, ("02", "15")),
-    "17": (45, 2, ("14",)),
+    "15": (60, 3, ("02",)),
+    "16": (40, 2, ("02", "15")),
+    "17": (40, 2, ("14",)),
 }
-"""Minutes, level and needs by number, as far as they differ from an entry's defaults. The minutes are estimates: reading at
-150 words a minute, four minutes for a demo, eight for an exercise, rounded."""
+"""Minutes, level and needs by number, where they differ from an entry's defaults.
+
+The minutes are estimates, of 150 words and 20 lines of code a minute, three minutes for a demo and seven for an exercise.
+"""
 
 PATHS = {
     "student": ("how rain is taken off, and how to do it oneself", ("00", "01", "02", "07", "12", "14")),
