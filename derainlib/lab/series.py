@@ -72,7 +72,7 @@ STUDY = {
 }
 """Minutes, level and needs by number, where they differ from an entry's defaults.
 
-The minutes are estimates, of 150 words and 20 lines of code a minute, three minutes for a demo and seven for an exercise.
+The minutes are estimates: 150 words or 20 lines of code a minute, three minutes for a demo, seven for an exercise.
 """
 
 PATHS = {
@@ -299,7 +299,9 @@ def questionnaire(entry: Entry) -> str:
     path = Path(__file__).parent / "questions" / f"{entry.name}.md"
     if not path.is_file():
         return ""
-    asked = re.findall(r"^### (.+)\n\n(.+?)(?=\n*^### |\s*\Z)", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    asked = (
+        part.strip().split("\n\n", 1) for part in re.split("^### ", path.read_text("utf-8"), flags=re.MULTILINE)[1:]
+    )
     unfolding = (
         f"**{place}.** {question}\n\n<details><summary>Answer</summary>\n\n{answer}\n\n</details>\n"
         for place, (question, answer) in enumerate(asked, 1)
