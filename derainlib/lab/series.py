@@ -85,7 +85,7 @@ PATHS = {
 }
 """Ways through the series: for whom, to what end, and the numbers in order; a second part follows its first."""
 
-LEVELS = "● school and curiosity, ●● convolutions and statistics, ●●● with paper and pencil"
+LEVELS = "●○○ school and curiosity, ●●○ convolutions and statistics, ●●● with paper and pencil"
 
 GLOSSARY = "glossary.md"
 """The page of symbols and terms, among the notebooks."""
