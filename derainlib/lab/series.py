@@ -1,24 +1,36 @@
 """The series of notebooks: its table of contents, and the links that are generated from it."""
 
+import importlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
 
 from derainlib.evaluation import number
+from derainlib.lab import numbers
 
-CONTENTS, NAVIGATION, SCORES, CHOICE = "contents", "navigation", "scores", "choice"
+CONTENTS, NAVIGATION, SCORES, CHOICE, QUESTIONS = "contents", "navigation", "scores", "choice", "questions"
 """Names of the generated parts of a text, each between `<!-- name -->` and `<!-- /name -->`."""
 
 
 class Entry(NamedTuple):
-    """A notebook of the series; `name` is its file without the ending, numbered: 08, and 08b for what follows it."""
+    """A notebook of the series.
+
+    Attributes:
+        name: its file without the ending, numbered: 08, or 08b for the part that follows.
+        minutes: how long a student takes who reads all, moves the demos and does the exercises.
+        level: 1 wants no more than school, 2 wants convolutions or statistics, 3 a paper read with a pencil.
+        needs: numbers of the notebooks that it builds on.
+    """
 
     name: str
     title: str
     promise: str
+    minutes: int = 60
+    level: int = 2
+    needs: tuple[str, ...] = ()
 
     @property
     def number(self) -> str:
@@ -29,13 +41,64 @@ class Entry(NamedTuple):
         return f"{self.name}.ipynb"
 
     @property
+    def builds_on(self) -> tuple[str, ...]:
+        """What it needs; a second part needs the first, if nothing else is said."""
+        return self.needs or ((self.number[:2],) if self.number[2:] else ())
+
+    @property
     def heading(self) -> str:
         return f"{self.number} · {self.title}"
 
 
+STUDY = {
+    "00": (40, 1),
+    "01": (80, 1),
+    "02": (90, 1, ("01",)),
+    "03": (80, 3, ("01",)),
+    "04": (60, 3, ("01", "03")),
+    "05": (60, 2, ("01",)),
+    "06": (60, 2, ("01",)),
+    "07": (90, 2, ("01", "02")),
+    "08": (70, 2, ("01", "02")),
+    "09": (60, 2, ("02", "08")),
+    "10": (60, 2, ("01", "02")),
+    "11": (60, 3, ("10",)),
+    "12": (50, 2, ("02",)),
+    "13": (50, 2, ("07",)),
+    "14": (40, 1, ("02",)),
+    "15": (60, 3, ("02",)),
+    "16": (40, 2, ("02", "15")),
+    "17": (40, 2, ("14",)),
+}
+"""Minutes, level and needs by number, where they differ from an entry's defaults.
+
+The minutes are estimates: 150 words or 20 lines of code a minute, three minutes for a demo, seven for an exercise.
+"""
+
+PATHS = {
+    "student": ("how rain is taken off, and how to do it oneself", ("00", "01", "02", "07", "12", "14")),
+    "researcher": (
+        "what five papers claim, derived and tested",
+        ("01", "02", "03", "04", "05", "06", "07", "08", "10", "11", "15"),
+    ),
+    "engineer": ("which network, on what data, at what cost", ("00", "02", "14", "13", "09", "16", "17")),
+}
+"""Ways through the series: for whom, to what end, and the numbers in order; a second part follows its first."""
+
+LEVELS = "●○○ school and curiosity, ●●○ convolutions and statistics, ●●● with paper and pencil"
+
+GLOSSARY = "glossary.md"
+"""The page of symbols and terms, among the notebooks."""
+
+
+def _studied(entry: Entry) -> Entry:
+    """The entry with what `STUDY` has for its number."""
+    return entry._replace(**dict(zip(("minutes", "level", "needs"), STUDY.get(entry.number, ()), strict=False)))
+
+
 # Numbers are kept for good; a second part of 08 is 08b. A notebook that does not exist yet is listed nowhere but here.
 SERIES = tuple(
-    Entry(*row)
+    _studied(Entry(*row))
     for row in (
         ("00_start_here", "Start here", "Take the rain off a photograph, yours or ours."),
         ("01_rain_model", "The rain model", "Draw rain, lay it on a scene, see why undoing it is ill-posed."),
@@ -72,14 +135,32 @@ def existing(folder: Path) -> list[Entry]:
     return [entry for entry in SERIES if (folder / entry.file).is_file()]
 
 
-def contents(entries: Iterable[Entry], prefix: str = "") -> str:
-    """The table of contents in Markdown; `prefix` leads from where it stands to the notebooks."""
-    rows = (f"| [{entry.heading}]({prefix}{entry.file}) | {entry.promise} |" for entry in entries)
-    return "\n".join(("", "| notebook | what it shows |", "|---|---|", *rows, ""))
+def contents(entries: Sequence[Entry], prefix: str = "") -> str:
+    """The map in Markdown: the paths, then every notebook; `prefix` leads from where it stands to the notebooks."""
+    links = {entry.number: f"[{entry.number}]({prefix}{entry.file})" for entry in entries}
+    ways = (
+        f"- **{name}** ({aim}, {_hours(path)}): {' → '.join(links[entry.number] for entry in path)}"
+        for name, (aim, _) in PATHS.items()
+        if (path := on_path(name, entries))
+    )
+    rows = (
+        f"| [{entry.heading}]({prefix}{entry.file}) | {entry.promise} | {entry.minutes} | {_level(entry)} "
+        f"| {', '.join(_known(entry, links)) or '–'} |"
+        for entry in entries
+    )
+    head = ("| notebook | what it shows | minutes | level | builds on |", "|---|---|---|---|---|")
+    page = f"Symbols and terms: the [glossary]({prefix}{GLOSSARY}). Levels: {LEVELS}."
+    return "\n".join(("", *ways, "", page, "", *head, *rows, ""))
+
+
+def on_path(name: str, entries: Iterable[Entry]) -> list[Entry]:
+    """The notebooks of a path in its order, those of `entries`; a second part behind its first."""
+    places = {number: place for place, number in enumerate(PATHS[name][1])}
+    return sorted((e for e in entries if e.number[:2] in places), key=lambda e: (places[e.number[:2]], e.number))
 
 
 def navigation(entry: Entry, entries: list[Entry], seconds: int | None) -> str:
-    """The line of links under a notebook's title.
+    """The links under a notebook's title, and where it stands on the paths.
 
     Args:
         entry: the notebook; `entries`: those that exist, in order, it among them.
@@ -88,10 +169,37 @@ def navigation(entry: Entry, entries: list[Entry], seconds: int | None) -> str:
     place = entries.index(entry)
     before, after = entries[place - 1 : place], entries[place + 1 : place + 2]
     parts = [f"← [{other.heading}]({other.file})" for other in before]
-    parts += ["[contents](../README.md#the-series)"]
+    parts += ["[contents](../README.md#the-series)", f"[glossary]({GLOSSARY})"]
     parts += [f"[{other.heading}]({other.file}) →" for other in after]
     parts += [f"{duration(seconds)} of CPU time"] if seconds else []
-    return " | ".join(parts)
+    return f"{' | '.join(parts)}\n\n{here(entry, entries)}"
+
+
+def here(entry: Entry, entries: Sequence[Entry]) -> str:
+    """You are here: the place on each path with the next stop, the study time, the level, and what it builds on."""
+    parts = []
+    for name in PATHS:
+        path = on_path(name, entries)
+        if entry in path:
+            place = path.index(entry) + 1
+            following = "".join(f", then [{other.number}]({other.file})" for other in path[place : place + 1])
+            parts.append(f"{name} {place} of {len(path)}{following}")
+    known = _known(entry, {other.number: f"[{other.number}]({other.file})" for other in entries})
+    parts += [f"{entry.minutes} minutes", f"level {_level(entry)}"]
+    parts += [f"builds on {', '.join(known)}"] if known else []
+    return f"**You are here**: {' · '.join(parts)}"
+
+
+def _known(entry: Entry, links: Mapping[str, str]) -> list[str]:
+    return [links[number] for number in entry.builds_on if number in links]
+
+
+def _level(entry: Entry) -> str:
+    return "●" * entry.level + "○" * (3 - entry.level)
+
+
+def _hours(entries: Iterable[Entry]) -> str:
+    return f"about {sum(entry.minutes for entry in entries) / 60:.0f} hours"
 
 
 def duration(seconds: int) -> str:
@@ -183,14 +291,51 @@ def fill(text: str, name: str, content: str) -> str:
     return re.sub(marks, lambda match: f"{match[1]}\n{content}\n{match[2]}", text, flags=re.DOTALL)
 
 
+def questionnaire(entry: Entry) -> str:
+    """The questions at a notebook's end in Markdown, each with its answer to unfold; empty if there are none.
+
+    They stand in `questions/<name>.md`, a heading with its question above each answer.
+    """
+    path = Path(__file__).parent / "questions" / f"{entry.name}.md"
+    if not path.is_file():
+        return ""
+    asked = (
+        part.strip().split("\n\n", 1) for part in re.split("^### ", path.read_text("utf-8"), flags=re.MULTILINE)[1:]
+    )
+    unfolding = (
+        f"**{place}.** {question}\n\n<details><summary>Answer</summary>\n\n{answer}\n\n</details>\n"
+        for place, (question, answer) in enumerate(asked, 1)
+    )
+    return "\n".join(("", "## Do you remember?", "", *unfolding))
+
+
+def _marked(notebook: nbformat.NotebookNode) -> None:
+    """Put the mark of the questions before the further reading, where a notebook has none."""
+    marks, end = (f"<!-- {QUESTIONS} -->", f"<!-- /{QUESTIONS} -->"), "## Further reading"
+    prose = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    if not any(marks[0] in cell.source for cell in prose):
+        for cell in prose:
+            cell.source = re.sub(f"^{end}", f"{marks[0]}\n{marks[1]}\n\n{end}", cell.source, flags=re.MULTILINE)
+
+
+def _exercises(text: str, entry: Entry) -> str:
+    """`text` with the question of each exercise that has a mark in it, `<!-- exercise name -->`."""
+    for name in re.findall(r"<!-- exercise (\w+) -->", text):
+        module = importlib.import_module(f"derainlib.lab.exercises.{entry.name.partition('_')[2]}")
+        text = fill(text, f"exercise {name}", f"\n{getattr(module, name).markdown}\n")
+    return text
+
+
 def filled(notebook: nbformat.NotebookNode, entry: Entry, entries: list[Entry]) -> bool:
     """Bring the generated parts of a notebook up to date; whether that changed it."""
     seconds = notebook.metadata.get("derainlib", {}).get("cpu_seconds")
-    changed = False
+    before = [cell.source for cell in notebook.cells]
+    questions = numbers.written(questionnaire(entry), numbers.printed(notebook))
+    if questions:
+        _marked(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             source = fill(cell.source, NAVIGATION, navigation(entry, entries, seconds))
             source = fill(source, CONTENTS, contents(entries))
-            changed |= source != cell.source
-            cell.source = source
-    return changed
+            cell.source = _exercises(fill(source, QUESTIONS, questions), entry)
+    return before != [cell.source for cell in notebook.cells]

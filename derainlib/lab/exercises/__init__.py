@@ -5,15 +5,15 @@ so the notebook itself stays short:
 
     from derainlib.lab.exercises import rain_model as exercises
 
-    exercises.screen_blend.question()
-    # in the next cell, for the reader to fill in
+    # below a Markdown cell with <!-- exercise screen_blend --><!-- /exercise screen_blend -->, which `publish` fills
+    # with the question, so that it can be read where no kernel runs
     def screen(background, rain): ...
     exercises.screen_blend.check(screen)
     # exercises.screen_blend.hint()
     # exercises.screen_blend.solution()
 
-Each exercise names wrong answers as well as the right one; the tests see that the former are refused, the
-latter taken.
+Each exercise names wrong answers as well as the right one, most of them with what to tell whoever gives them; the tests
+see that the former are refused with that sentence and the latter taken, however it was written.
 """
 
 import dataclasses
@@ -41,7 +41,8 @@ class Exercise:
         wrong: answers that a reader may well give and that must be refused; each a value or a function like
             `answer`.
         slips: more of them, by the sentence that whoever answers so should read.
-        why: what the solution adds to the answer, in Markdown.
+        why: what the answer is good for, in Markdown; it is told once the answer is right.
+        picture: where the answer changes a picture: a function of the right answer that returns what to show.
         tolerance: the largest difference that counts as equal, relative to the largest magnitude in the right
             result.
     """
@@ -53,18 +54,28 @@ class Exercise:
     wrong: Sequence[object] = ()
     slips: Mapping[str, object] = field(default_factory=dict)
     why: str = ""
+    picture: Callable[[object], object] | None = None
     tolerance: float = 1e-4
     _given: int = field(default=0, init=False, repr=False)
+
+    @property
+    def markdown(self) -> str:
+        """The question, in Markdown."""
+        return textwrap.dedent(self.text).strip()
 
     def question(self):
         """The question, as a notebook shows it."""
         from IPython.display import Markdown
 
-        return Markdown(textwrap.dedent(self.text).strip())
+        return Markdown(self.markdown)
 
-    def check(self, answer: object) -> None:
-        """Print whether `answer` is right, and if not what is wrong with it."""
-        print(self.verdict(answer) or "Correct.")
+    def check(self, answer: object) -> object:
+        """Print whether `answer` is right, and if not what is wrong with it; return its picture if it has one."""
+        if trouble := self.verdict(answer):
+            print(trouble)
+            return None
+        print(f"Correct. {self.why}".strip())
+        return self.picture(answer) if self.picture else None
 
     def hint(self) -> None:
         """Print the next hint; after the last one it starts again."""
@@ -119,6 +130,8 @@ class Exercise:
             mine, theirs = _array(right), _array(given)
         except (TypeError, ValueError):
             return f"{type(given).__name__} is no number: give one, or a tensor."
+        if mine.size == theirs.size == 1:  # a score of a batch of one is a number
+            theirs = theirs.reshape(mine.shape)
         if mine.shape != theirs.shape:
             return f"the shape is {theirs.shape}, it should be {mine.shape}."
         if not np.isfinite(theirs).all():

@@ -23,14 +23,22 @@ excess = Exercise(
     """,
     answer=_excess,
     cases=[_edges(seed) for seed in (1, 2, 3)],
-    wrong=[
-        lambda a, b: a.abs() + b.abs(),
-        lambda a, b: torch.minimum(a.abs(), b.abs()),
-        lambda a, b: 2 * torch.minimum(a.abs(), b.abs()),
-        lambda a, b: torch.minimum(a.abs(), b.abs()) * (a * b < 0),
-        lambda a, b: (a.abs() - b.abs()).abs(),
-        lambda a, b: 2 * torch.minimum(a.abs(), b.abs()) * (a * b > 0),
-    ],
+    slips={
+        "That is what the split costs: take away what one layer alone would.": (lambda a, b: a.abs() + b.abs()),
+        "Half of it, and where the signs agree nothing is paid.": (lambda a, b: torch.minimum(a.abs(), b.abs())),
+        "Right where the signs differ: where they agree nothing is paid.": (
+            lambda a, b: 2 * torch.minimum(a.abs(), b.abs())
+        ),
+        "Half of it: what one layer gives and the other takes back is paid twice.": (
+            lambda a, b: torch.minimum(a.abs(), b.abs()) * (a * b < 0)
+        ),
+        "That is |a + b| where the signs differ: what one layer alone costs, not the excess.": (
+            lambda a, b: (a.abs() - b.abs()).abs()
+        ),
+        "The other way round: edges of one sign cost nothing extra.": (
+            lambda a, b: 2 * torch.minimum(a.abs(), b.abs()) * (a * b > 0)
+        ),
+    },
     hints=(
         "Split: |a| + |b|. All in one layer: |a + b| + |0|.",
         "Subtract the second from the first.",
@@ -52,13 +60,22 @@ threshold = Exercise(
     """,
     answer=_threshold,
     cases=[([[-1, 1], [1, -2, 1]],), ([[-1, 1]],), ([[-1, 1], [1, -2, 1], [-1, 3, -3, 1]],), ([[0.5, -0.5]],)],
-    wrong=[
-        lambda filters: 1 / 24,
-        lambda filters: 1 / (2 * sum(abs(tap) for taps in filters for tap in taps)),
-        lambda filters: 1 / (4 * sum(max(map(abs, taps)) for taps in filters)),
-        lambda filters: 1 / (4 * len(filters)),
-        lambda filters: 4 * sum(abs(tap) for taps in filters for tap in taps),
-    ],
+    slips={
+        "That is for the notebook's two filters: let it depend on `filters`.": (lambda filters: 1 / 24),
+        "Each filter is used across and down, *and* on both layers: four times.": (
+            lambda filters: 1 / (2 * sum(abs(tap) for taps in filters for tap in taps))
+        ),
+        "A pixel meets every tap of a filter, not the largest alone: add their sizes up.": (
+            lambda filters: 1 / (4 * sum(max(map(abs, taps)) for taps in filters))
+        ),
+        "That counts the filters: what they multiply by counts as well.": (lambda filters: 1 / (4 * len(filters))),
+        "Upside down: the more the filters can gain, the smaller their weight must be.": (
+            lambda filters: 4 * sum(abs(tap) for taps in filters for tap in taps)
+        ),
+        "The exponent of the sizes is 1: a filter answers a change by |tap| times it.": (
+            lambda filters: 1 / (4 * sum(tap**2 for taps in filters for tap in taps))
+        ),
+    },
     hints=(
         "How many responses does one pixel take part in, and with which factors?",
         "A filter that slides over a pixel meets it once with each tap, so it can change by the sum of |taps|.",
@@ -87,14 +104,16 @@ cheapest = Exercise(
     """,
     answer=_cheapest,
     cases=[_rains(1, 5), _rains(2, 3), _rains(3, 7)],
-    wrong=[
-        lambda rains: rains.mean(0),
-        lambda rains: rains.amax(0),
-        lambda rains: rains.amin(0),
-        lambda rains: (rains > 0).float().mean(0),
-        lambda rains: rains[0],
-        lambda rains: rains.square().mean(0).sqrt(),
-    ],
+    slips={
+        "That is the mean, which the *squared* error asks for.": (lambda rains: rains.mean(0)),
+        "That is the most rain that there may be: it is wrong in most cases.": (lambda rains: rains.amax(0)),
+        "That is the least rain that there may be: it is wrong in most cases.": (lambda rains: rains.amin(0)),
+        "That is the probability of rain: asked for is a layer of rain.": (lambda rains: (rains > 0).float().mean(0)),
+        "That is one of the cases: each pixel may be answered by another one.": (lambda rains: rains[0]),
+        "That is a root mean square, above even the mean: the absolute error asks for something else.": (
+            lambda rains: rains.square().mean(0).sqrt()
+        ),
+    },
     hints=(
         "Each pixel can be answered by itself.",
         "Move the answer up a little: how many of the K terms |r − r_k| grow, and how many shrink?",

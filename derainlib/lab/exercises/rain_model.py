@@ -20,22 +20,46 @@ def _screen(background, rain):
     return 1 - (1 - background) * (1 - rain)
 
 
+def _both_blends(screen):
+    from derainlib import rain
+    from derainlib.data import samples
+    from derainlib.lab import figures
+
+    cup = samples.load("coffee-light").clean
+    layer = rain.draw("heavy", cup.shape[-2:], [rain.generator(1)]).clamp(0, 1)
+    return figures.show(
+        {"the sum, cut off": (cup + layer).clamp(0, 1), "your screen blend": screen(cup, layer)}, width=3
+    )
+
+
 screen_blend = Exercise(
     """
     **Exercise 1.** Write the screen blend: `screen(background, rain)` for tensors in [0, 1]. It multiplies what is
-    missing from white.
+    missing from white. If you are right, your function rains on the cup, beside the sum.
     """,
     answer=_screen,
     cases=[_random(seed, _COLOUR, _GREY) for seed in (0, 1)] + [(torch.zeros(2, 2), torch.full((2, 2), 0.4))],
-    wrong=[
-        lambda background, rain: background + rain,
-        lambda background, rain: (background + rain).clamp(0, 1),
-        lambda background, rain: background * rain,
-        lambda background, rain: (1 - background) * (1 - rain),
-        lambda background, rain: background + rain + background * rain,
-    ],
+    slips={
+        "That is the sum, which leaves [0, 1] where both are bright.": (lambda background, rain: background + rain),
+        "That is the sum, cut off at white: the blend needs no cutting, and fades before.": (
+            lambda background, rain: (background + rain).clamp(0, 1)
+        ),
+        "That multiplies the layers themselves: multiply what is *missing* from white.": (
+            lambda background, rain: background * rain
+        ),
+        "That is what is still missing from white: take it from 1.": (
+            lambda background, rain: (1 - background) * (1 - rain)
+        ),
+        "The sign of the product is wrong: it is taken away, B + R − B R.": (
+            lambda background, rain: background + rain + background * rain
+        ),
+        "That is the brighter of the two: in a screen blend both leave their light.": (
+            lambda background, rain: torch.maximum(background, rain)
+        ),
+    },
     hints=("What is missing from white is 1 − B and 1 − R.", "Multiply the two, and take the product from 1."),
     why="Neither layer is special: the blend is symmetric in the two, and never leaves [0, 1].",
+    picture=_both_blends,
 )
 
 
@@ -50,12 +74,32 @@ through_the_veil = Exercise(
     """,
     answer=_unveil,
     cases=[(*_random(seed, _COLOUR, _GREY, _GREY), airlight) for seed, airlight in ((2, 0.8), (3, 0.5), (4, 1.0))],
-    wrong=[
-        lambda rainy, streaks, transmission, airlight: rainy - streaks,
-        lambda rainy, streaks, transmission, airlight: rainy - airlight * (1 - transmission) - streaks,
-        lambda rainy, streaks, transmission, airlight: (rainy - streaks - airlight * (1 - transmission)) / transmission,
-        lambda rainy, streaks, transmission, airlight: (rainy - airlight) / transmission - streaks,
-    ],
+    slips={
+        "That undoes the streaks alone: the veil is still there.": (
+            lambda rainy, streaks, transmission, airlight: rainy - streaks
+        ),
+        "The division by M is missing: the air has also dimmed what is behind it.": (
+            lambda rainy, streaks, transmission, airlight: rainy - airlight * (1 - transmission) - streaks
+        ),
+        "The streaks are within the brackets, so that they are dimmed as well: take them away last.": (
+            lambda rainy, streaks, transmission, airlight: (
+                (rainy - streaks - airlight * (1 - transmission)) / transmission
+            )
+        ),
+        "The air adds A·(1 − M), not all of A.": (
+            lambda rainy, streaks, transmission, airlight: (rainy - airlight) / transmission - streaks
+        ),
+        "The air's light was added: take it away.": (
+            lambda rainy, streaks, transmission, airlight: (
+                (rainy + airlight * (1 - transmission)) / transmission - streaks
+            )
+        ),
+        "That dims once more: M multiplied, so now divide.": (
+            lambda rainy, streaks, transmission, airlight: (
+                (rainy - airlight * (1 - transmission)) * transmission - streaks
+            )
+        ),
+    },
     hints=(
         "Go backwards: what was done last is undone first.",
         "Take away A·(1 − M), divide by M, take away R.",
@@ -75,13 +119,20 @@ average_nearness = Exercise(
     """,
     answer=_average_nearness,
     cases=[(0.1,), (0.25,), (0.5,), (0.9,)],
-    wrong=[
-        lambda depth: (1 + depth) / 2,
-        lambda depth: depth**0.5,
-        lambda depth: (1 - depth**3) / (-3 * math.log(depth)),
-        lambda depth: (1 - depth) / -math.log10(depth),
-        lambda depth: (depth - 1) / -math.log(depth),
-    ],
+    slips={
+        "That is the middle of the range: n = δ^u is not uniform, u is.": (lambda depth: (1 + depth) / 2),
+        "That is the nearness at the mean of u: the mean of a curve is not the curve at the mean.": (
+            lambda depth: depth**0.5
+        ),
+        "That is the mean of n³, which the notebook needed; here it is that of n.": (
+            lambda depth: (1 - depth**3) / (-3 * math.log(depth))
+        ),
+        "The logarithm is the natural one: the derivative of δ^u by u is δ^u · ln δ.": (
+            lambda depth: (1 - depth) / -math.log10(depth)
+        ),
+        "The sign: ln δ is negative, and so is δ − 1.": (lambda depth: (depth - 1) / -math.log(depth)),
+        "Divide by −ln δ: the integral of δ^u is δ^u / ln δ.": (lambda depth: 1 - depth),
+    },
     hints=(
         "The mean is the integral of δ^u over u from 0 to 1.",
         "δ^u = exp(u ln δ), which has itself, divided by ln δ, as an integral.",
@@ -96,7 +147,13 @@ nearer = Exercise(
     and a quarter as many streaks start in an area. By what factor does the mean of R change?
     """,
     answer=1.0,
-    wrong=[0.25, 0.5, 2.0, 4.0],
+    slips={
+        "That counts the streaks alone: each of them has more light now.": (0.25),
+        "Length *and* width are doubled: only one of them is counted.": (0.5),
+        "Count again: length and width are doubled, and a quarter of the streaks is left.": (2.0),
+        "That is the light of one streak: a quarter as many of them start.": (4.0),
+        "That is the change as a difference: asked for is the factor.": (0.0),
+    },
     hints=("E[R] is proportional to density · length · width · brightness.", "¼ · 2 · 2 · 1"),
     why="Enlarging a picture does not change its mean. The formula knows.",
 )

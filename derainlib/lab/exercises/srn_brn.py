@@ -27,12 +27,21 @@ gru = Exercise(
     """,
     answer=_gru,
     cases=[_maps(seed) for seed in (1, 2, 3)],
-    wrong=[
-        lambda a_z, a_g, h: a_z.sigmoid() * h + (1 - a_z.sigmoid()) * a_g.tanh(),
-        lambda a_z, a_g, h: (1 - a_z) * h + a_z * a_g,
-        lambda a_z, a_g, h: h + a_z.sigmoid() * a_g.tanh(),
-        lambda a_z, a_g, h: (1 - a_z.sigmoid()) * h + a_z.sigmoid() * a_g.sigmoid(),
-    ],
+    slips={
+        "The gate is turned round: where z is 1 the candidate is taken.": (
+            lambda a_z, a_g, h: a_z.sigmoid() * h + (1 - a_z.sigmoid()) * a_g.tanh()
+        ),
+        "The two squeezes are missing: σ for the gate, tanh for the candidate.": (
+            lambda a_z, a_g, h: (1 - a_z) * h + a_z * a_g
+        ),
+        "All of the old state is kept: only 1 − z of it is.": (lambda a_z, a_g, h: h + a_z.sigmoid() * a_g.tanh()),
+        "The candidate may be negative: it goes through tanh, not through σ.": (
+            lambda a_z, a_g, h: (1 - a_z.sigmoid()) * h + a_z.sigmoid() * a_g.sigmoid()
+        ),
+        "The gate is between 0 and 1: it goes through σ, not through tanh.": (
+            lambda a_z, a_g, h: (1 - a_z.tanh()) * h + a_z.tanh() * a_g.tanh()
+        ),
+    },
     hints=(
         "One line makes the gate and the candidate, a second one mixes.",
         "`torch.sigmoid` squeezes `a_z` to between 0 and 1, `torch.tanh` squeezes `a_g` to between −1 and 1.",
@@ -56,12 +65,24 @@ lstm_parameters = Exercise(
     """,
     answer=_lstm_parameters,
     cases=[(32, 1), (32, 2), (8, 1), (16, 3)],
-    wrong=[
-        lambda width, states: 4 * (9 * states * width * width + width),
-        lambda width, states: 4 * 9 * (1 + states) * width * width,
-        lambda width, states: 9 * (1 + states) * width * width + width,
-        lambda width, states: 4 * (9 * (1 + states) * width * width + (1 + states) * width),
-    ],
+    slips={
+        "The cell sees z as well, so that there are 1 + states inputs.": (
+            lambda width, states: 4 * (9 * states * width * width + width)
+        ),
+        "The biases are missing: one a channel in each gate.": (
+            lambda width, states: 4 * 9 * (1 + states) * width * width
+        ),
+        "That is one gate of four.": (lambda width, states: 9 * (1 + states) * width * width + width),
+        "A bias belongs to an output: there are `width` in a gate, however many inputs there are.": (
+            lambda width, states: 4 * (9 * (1 + states) * width * width + (1 + states) * width)
+        ),
+        "A 3 × 3 convolution has nine weights for each pair of channels.": (
+            lambda width, states: 4 * ((1 + states) * width * width + width)
+        ),
+        "That has three convolutions, as a GRU: an LSTM has four, i, f, o and g.": (
+            lambda width, states: 3 * (9 * (1 + states) * width * width + width)
+        ),
+    },
     hints=(
         "A 3 × 3 convolution from a to b channels has 9·a·b weights and b biases.",
         "The convolution sees z as well as the states, (1 + states)·width channels in all.",
@@ -86,12 +107,28 @@ halo = Exercise(
     """,
     answer=_halo,
     cases=[(6, 3, 5), (1, 3, 5), (8, 3, 5), (3, 2, 4)],
-    wrong=[
-        lambda stages, rain_blocks, background_blocks: stages * (3 + 2 * background_blocks),
-        lambda stages, rain_blocks, background_blocks: stages * (6 + 2 * rain_blocks + 2 * background_blocks),
-        lambda stages, rain_blocks, background_blocks: stages * (3 + 2 * background_blocks) + 3 + 2 * background_blocks,
-        lambda stages, rain_blocks, background_blocks: stages * (3 + background_blocks) + 3 + rain_blocks,
-    ],
+    slips={
+        "The first stage's rain is missing: the background branch sees what the rain branch has seen.": (
+            lambda stages, rain_blocks, background_blocks: stages * (3 + 2 * background_blocks)
+        ),
+        "The longest way goes through both branches once, not in each stage.": (
+            lambda stages, rain_blocks, background_blocks: stages * (6 + 2 * rain_blocks + 2 * background_blocks)
+        ),
+        "What comes first is the *rain* branch: it has its own number of blocks.": (
+            lambda stages, rain_blocks, background_blocks: (
+                stages * (3 + 2 * background_blocks) + 3 + 2 * background_blocks
+            )
+        ),
+        "A residual block has two convolutions.": (
+            lambda stages, rain_blocks, background_blocks: stages * (3 + background_blocks) + 3 + rain_blocks
+        ),
+        "That is a single stage: each stage sees what the last has seen.": (
+            lambda stages, rain_blocks, background_blocks: 3 + 2 * background_blocks + 3 + 2 * rain_blocks
+        ),
+        "Input, gates *and* output see a pixel each: three beside the blocks.": (
+            lambda stages, rain_blocks, background_blocks: stages * (2 + 2 * background_blocks) + 2 + 2 * rain_blocks
+        ),
+    },
     hints=(
         "A 3 × 3 convolution sees one pixel to each side. How many follow one another in a branch?",
         "A branch of n blocks sees 3 + 2n pixels. The longest way back in time stays in the wider branch.",
@@ -119,12 +156,20 @@ ssim_of_shift = Exercise(
     """,
     answer=_ssim_of_shift,
     cases=[(0.5, 0.1), (0.1, 0.1), (0.9, -0.2), (0.02, 0.05)],
-    wrong=[
-        lambda mean, shift: 1 - shift**2,
-        lambda mean, shift: (2 * mean * shift + 1e-4) / (mean**2 + shift**2 + 1e-4),
-        lambda mean, shift: (2 * mean * (mean + shift)) / (mean**2 + (mean + shift) ** 2),
-        lambda mean, shift: 1.0,
-    ],
+    slips={
+        "That would be a squared error: SSIM asks how bright it was.": (lambda mean, shift: 1 - shift**2),
+        "The second mean is mean + shift.": (
+            lambda mean, shift: (2 * mean * shift + 1e-4) / (mean**2 + shift**2 + 1e-4)
+        ),
+        "C₁ is missing: it counts where the image is dark.": (
+            lambda mean, shift: (2 * mean * (mean + shift)) / (mean**2 + (mean + shift) ** 2)
+        ),
+        "The *second* factor is 1: the first one sees the means.": (lambda mean, shift: 1.0),
+        "C₁ is 0.01², not 0.01.": (
+            lambda mean, shift: (2 * mean * (mean + shift) + 0.01) / (mean**2 + (mean + shift) ** 2 + 0.01)
+        ),
+        "That is by how much SSIM falls: take it from 1.": (lambda mean, shift: 1 - _ssim_of_shift(mean, shift)),
+    },
     hints=(
         "What does a constant do to a variance, and to a covariance?",
         "The second factor is 1: nothing changes in the texture. Only the means count.",
