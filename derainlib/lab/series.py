@@ -14,7 +14,7 @@ CONTENTS, NAVIGATION, SCORES, CHOICE = "contents", "navigation", "scores", "choi
 
 
 class Entry(NamedTuple):
-    """A notebook of the series; `name` is its file without the ending, numbered: 08, or 08b for the part that follows."""
+    """A notebook of the series; `name` is its file without the ending, numbered: 08, or 08b for a second part."""
 
     name: str
     title: str
@@ -53,7 +53,12 @@ SERIES = tuple(
         ("05_qsnet", "QSNet", "Quasi-sparsity losses and an auxiliary decoder at every scale."),
         ("06_dcdnet", "DCDNet", "Twelve stages that share 17,305 weights."),
         ("07_srn_brn", "SRN and BRN", "ConvLSTMs over stages, and two branches that talk to each other."),
-        ("08_phpnet", "PHPNet", "Pyramids, contrast-aware pooling, and what each of three losses is worth."),
+        ("08_phpnet", "PHPNet", "Pyramids, contrast-aware pooling, and two pictures one after the other."),
+        (
+            "08b_phpnet_losses",
+            "PHPNet's losses",
+            "A distance, an angle and a reader: what each of three losses is worth.",
+        ),
         ("09_seeing_through_rain", "Seeing through rain", "Segment a street before and after deraining."),
         ("10_menet", "MENET", "Edges, textures and contents as tasks of one network."),
         ("11_balancing_tasks", "Balancing tasks", "Weights for several losses, by loss and by gradient."),
