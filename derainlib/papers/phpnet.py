@@ -280,7 +280,7 @@ CLAIMS = (
     claim("the four terms have the same size after an epoch", "Section III-C", "partly", "08b: Value, map, gradient",
           note="not L_col: on our images it is a thousandth of the others"),
     claim("a segmenter tuned to derained pictures is no better than one tuned to rain", "Section IV-C", "shown",
-          "09: Judges that know rain"),
+          "09b: Judges that know rain"),
     claim("the first output leaves the details to the second", "Section III-A", "partly", "08: The two outputs",
           note="ours does not: X^c is O less its rain, so that details stay, and it is nearer to the truth than to the "
           "low-passed truth"),
