@@ -195,6 +195,17 @@ def place(ax: Axes, image: Tensor | np.ndarray, title: str = "") -> None:
     ax.set_axis_off()
 
 
+def place_each(axes: Iterable[Axes], images: Mapping[str, Tensor | np.ndarray]) -> None:
+    """Put images into the first of some axes, each under its title.
+
+    Args:
+        axes: as many as there are images, or more.
+        images: from the title to the image, as `place` takes it.
+    """
+    for ax, (title, image) in zip(axes, images.items(), strict=False):
+        place(ax, image, title)
+
+
 def show(images, titles: Sequence[str] | None = None, columns: int | None = None, width: float = 2.2) -> Picture:
     """Images side by side, each with its title.
 

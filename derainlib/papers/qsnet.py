@@ -228,7 +228,7 @@ EQUATIONS = (
 
 FIGURES = (
     figure(1, "a photograph, its two layers, and the log-histograms of all three", "shown",
-           "05: Are the results sparse?"),
+           "05b: Are the results sparse?"),
     figure(2, "a sparse log-histogram, some that are not, and those of well-known densities", "shown",
            "03: The line", "03: When is a photograph not sparse?"),
     figure(3, "the network", "shown", "derainlib.lab.diagram.trace", "05: The encoder"),
@@ -237,10 +237,10 @@ FIGURES = (
     figure(6, "other methods on drawn rain", "impossible", note=COMPARED),
     figure(7, "other methods on photographs", "impossible", note=COMPARED),
     figure(8, "pictures decoded from each scale", "shown", "05: A picture from every scale"),
-    figure(9, "log-histograms of results on photographs", "shown", "05: Are the results sparse?"),
-    figure(10, "results of V1 to V4 and their rain", "partly", "05: What is each loss worth?",
+    figure(9, "log-histograms of results on photographs", "shown", "05b: Are the results sparse?"),
+    figure(10, "results of V1 to V4 and their rain", "partly", "05b: What is each loss worth?",
            note="V1 and V4 alone; V2 and V3 wait for the study qsnet/table-4"),
-    figure(11, "results with and without sharing", "shown", "05: Black blocks"),
+    figure(11, "results with and without sharing", "shown", "05b: Black blocks"),
 )  # fmt: skip
 
 CLAIMS = (
@@ -250,5 +250,5 @@ CLAIMS = (
           "05: Table 3", "qsnet/table-3-more", note="the order of the scales depends on the weight of L_A"),
     claim("sharing makes the network quicker", "Sections 5.5, 5.9", "partly", "05: How fast?",
           note="only true where 'without' means ordinary convolutions"),
-    claim("without sharing, black blocks may appear", "Section 5.9", "shown", "05: Black blocks"),
+    claim("without sharing, black blocks may appear", "Section 5.9", "shown", "05b: Black blocks"),
 )  # fmt: skip

@@ -127,6 +127,12 @@ def test_place_shows_image_and_title_without_ticks():
     np.testing.assert_array_equal(shown.get_array(), np.full((4, 5), 0.25))
 
 
+def test_images_are_placed_into_the_first_axes():
+    _, axes = figures.canvas(1, 3)
+    figures.place_each(axes, {"one": torch.zeros(1, 4, 5), "other": torch.ones(3, 4, 5)})
+    assert [(ax.get_title(), len(ax.images)) for ax in axes] == [("one", 1), ("other", 1), ("", 0)]
+
+
 def test_show_accepts_mapping_batch_and_list():
     image = torch.zeros(3, 8, 8)
     assert repr(figures.show({"one": image, "two": image})) == "Picture(one | two)"

@@ -30,7 +30,9 @@ OTHER = {
 OWN = {
     "02_data_and_metrics.ipynb": {"network": ("dcdnet",)},
     "05_qsnet.ipynb": {"network": ("qsnet-v1",)},
+    "05b_qsnet_losses.ipynb": {"network": ("qsnet-v1",)},
     "09_seeing_through_rain.ipynb": {"seed": (310,)},
+    "09b_does_deraining_pay.ipynb": {"seed": (310,)},
     "15_ablation_studies.ipynb": {"table": ("phpnet/table-3",)},
 }
 """The same by notebook, where the values above do not fit."""

@@ -31,13 +31,23 @@ lazy = Exercise(
     """,
     answer=_lazy,
     cases=[(_street(1, 11),), (_street(2, 11),), (_street(3, 6),), (_street(4, 3),)],
-    wrong=[
-        lambda labels: _counted(labels).max() / _counted(labels).sum(),
-        lambda labels: _counted(labels).max() / _counted(labels).sum() / 11,
-        lambda labels: _counted(labels).max() / labels.numel() / (_counted(labels) > 0).sum(),
-        lambda labels: _counted(labels).max() / _counted(labels).sum() / len(labels.unique()),
-        lambda labels: 1 / (_counted(labels) > 0).sum(),
-    ],
+    slips={
+        "That is its accuracy; only one class of several has any IoU.": (
+            lambda labels: _counted(labels).max() / _counted(labels).sum()
+        ),
+        "You divided by 11: classes that do not occur are left out of the mean.": (
+            lambda labels: _counted(labels).max() / _counted(labels).sum() / 11
+        ),
+        "Pixels without a class are in your union; they are in no sum.": (
+            lambda labels: _counted(labels).max() / labels.numel() / (_counted(labels) > 0).sum()
+        ),
+        "You counted 255 as a class.": (
+            lambda labels: _counted(labels).max() / _counted(labels).sum() / len(labels.unique())
+        ),
+        "Even the class that it reads has no IoU of 1: all other pixels are in its union.": (
+            lambda labels: 1 / (_counted(labels) > 0).sum()
+        ),
+    },
     hints=(
         "Only one class has an intersection at all. What is its union with everything that was read as it?",
         "All pixels that count were read as it, so its IoU is its share of them. The other classes have an IoU of 0.",
@@ -77,15 +87,24 @@ pooled = Exercise(
     """,
     answer=_pooled,
     cases=[(_counts(1, 4),), (_counts(2, 3),), (_counts(3, 6),)],
-    wrong=[
-        lambda counts: _iou(counts).nanmean(),
-        lambda counts: _iou(counts).nanmean(1).mean(),
-        lambda counts: _iou(counts).nanmean(0).nanmean(),
-        lambda counts: _iou(counts.sum(0)).nan_to_num().mean(),
-        lambda counts: _iou(counts.sum(0)).mean(),
-        lambda counts: (counts.sum(0).diagonal() / counts.sum((0, 2))).nanmean(),
-        lambda counts: counts.sum(0).trace() / counts.sum(),
-    ],
+    slips={
+        "You averaged over images and classes at once; add the matrices first.": lambda counts: _iou(counts).nanmean(),
+        "That is the mean of each image's mIoU; add the matrices first.": (
+            lambda counts: _iou(counts).nanmean(1).mean()
+        ),
+        "You averaged each class over images; add the matrices first.": (
+            lambda counts: _iou(counts).nanmean(0).nanmean()
+        ),
+        "A class that occurs nowhere counts as 0 in your mean; leave it out.": (
+            lambda counts: _iou(counts.sum(0)).nan_to_num().mean()
+        ),
+        "The union is missing what was wrongly read *as* the class: that is recall.": (
+            lambda counts: (counts.sum(0).diagonal() / counts.sum((0, 2))).nanmean()
+        ),
+        "That is the accuracy, in which every pixel has one vote.": (
+            lambda counts: counts.sum(0).trace() / counts.sum()
+        ),
+    },
     hints=(
         "First add the matrices of all images, then look at one matrix only.",
         "The diagonal is the intersections; a union is the row's sum plus the column's sum less the intersection.",
@@ -93,38 +112,4 @@ pooled = Exercise(
     ),
     why="Averaging each image's mIoU answers another question, and its answer depends on how photographs were cropped: "
     "cut each one into halves, and pooled counts stay as they were.",
-)
-
-
-def _highest_miou(accuracy, classes):
-    return (classes - 2 + 2 * accuracy / (2 - accuracy)) / classes
-
-
-highest_miou = Exercise(
-    """
-    **Exercise 3. Nearly always wrong, and yet.** In one row of Table VI the mIoU is higher than the accuracy. Can that
-    be? Write `highest_miou(accuracy, classes)`: the value that the mIoU of a reader with this accuracy comes as near to
-    as you like, but cannot exceed. All of the `classes` (2 or more) occur.
-    """,
-    answer=_highest_miou,
-    cases=[(0.115, 19), (0.5, 2), (0.9, 11), (0.0, 4), (0.3, 3)],
-    wrong=[
-        lambda accuracy, classes: accuracy,
-        lambda accuracy, classes: (classes - 1) / classes,
-        lambda accuracy, classes: (classes - 2) / classes,
-        lambda accuracy, classes: (classes - 1 + accuracy) / classes,
-        lambda accuracy, classes: (classes - 2 + accuracy) / classes,
-        lambda accuracy, classes: (classes - 2 + 2 * accuracy) / classes,
-        lambda accuracy, classes: 1.0,
-    ],
-    hints=(
-        "A class can be as small as a pixel, and if that one is right, its IoU is 1. So let all mistakes be of one "
-        "kind: pixels of class a that are read as b. How many classes do they harm?",
-        "Let x be the share of pixels that are a and read so, y likewise for b, and e = 1 − accuracy the mistakes. The "
-        "two IoUs are x / (x + e) and y / (y + e), with x + y no more than the accuracy.",
-        "Both curves flatten out, so x = y = accuracy / 2 is best: two IoUs of accuracy / (2 − accuracy), and all the "
-        "others 1.",
-    ),
-    why="About 0.9 for an accuracy of 0.115 and 19 classes. So the printed row is possible: for a reader who takes "
-    "most of the picture for one wrong class, and reads small things well. Rain does not make such readers.",
 )
