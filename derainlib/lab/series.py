@@ -14,7 +14,7 @@ CONTENTS, NAVIGATION, SCORES, CHOICE = "contents", "navigation", "scores", "choi
 
 
 class Entry(NamedTuple):
-    """A notebook of the series; `name` is its file without the ending, numbered: 08, or 08b for the part that follows."""
+    """A notebook of the series; `name` is its file without the ending, numbered: 08, and 08b for what follows it."""
 
     name: str
     title: str
@@ -55,8 +55,14 @@ SERIES = tuple(
         ("07_srn_brn", "SRN and BRN", "ConvLSTMs over stages, and two branches that talk to each other."),
         ("08_phpnet", "PHPNet", "Pyramids, contrast-aware pooling, and what each of three losses is worth."),
         ("09_seeing_through_rain", "Seeing through rain", "Segment a street before and after deraining."),
-        ("10_menet", "MENET", "Edges, textures and contents as tasks of one network."),
+        ("10_menet", "MENET", "A U-Net that loses no pixel, and attention to the whole photograph."),
+        ("10b_menet_losses", "MENET's losses", "Edges, textures and contents as tasks of one network."),
         ("11_balancing_tasks", "Balancing tasks", "Weights for several losses, by loss and by gradient."),
+        (
+            "11b_balanced_training",
+            "Balanced training",
+            "Who survives 10ᵏ, weights from uncertainty, the paper's Table I.",
+        ),
         ("12_loss_lab", "Loss lab", "Any weighted sum of losses, on any network."),
         ("13_network_lab", "Network lab", "Take blocks out, put others in, and count what they cost."),
         ("14_train", "Train", "Any recipe, at any scale, from a notebook or from the command line."),

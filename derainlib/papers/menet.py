@@ -249,7 +249,7 @@ CLAIMS = (
     claim("a VGG loss costs more than twice as much as the edge loss", "Section IV-C", "waits"),
     claim("untrained features are enough for a loss", "Section III-C", "waits", "menet/table-4-more"),
     claim("balance by gradients should be best in theory", "Section III-C", "shown",
-          "11: What the paper found, and what we find"),
+          "11b: What the paper found, and what we find"),
     claim("five fixed crops and their mirror images make 18,000 patches", "Section IV-A", "waits"),
     claim("subpixels lose nothing on the way down", "Section III-C", "shown", "10: Going down without losing a pixel"),
     claim("Algorithm 1: weights from gradients", "Section III-C", "code", "derainlib.losses.balance.GradientBalanced"),
