@@ -52,6 +52,7 @@ SERIES = tuple(
         ("04_decomposition_by_descent", "Decomposition by descent", "Take an image apart without a network."),
         ("05_qsnet", "QSNet", "Quasi-sparsity losses and an auxiliary decoder at every scale."),
         ("06_dcdnet", "DCDNet", "Twelve stages that share 17,305 weights."),
+        ("06b_dcdnet_in_numbers", "DCDNet in numbers", "Stages, losses, 335 missing parameters, and two tables again."),
         ("07_srn_brn", "SRN and BRN", "ConvLSTMs over stages, and two branches that talk to each other."),
         ("08_phpnet", "PHPNet", "Pyramids, contrast-aware pooling, and what each of three losses is worth."),
         ("09_seeing_through_rain", "Seeing through rain", "Segment a street before and after deraining."),
