@@ -22,7 +22,7 @@ LONGEST, MEDIAN = 40, 12
 CELLS, LINES = 45, 350
 """Code cells of a notebook, and lines of code in all of them, at most."""
 
-TO_SPLIT = {"05", "06", "08", "09", "10"}
+TO_SPLIT = {"05", "08", "09"}
 """Notebooks that have more, until what they try on networks and losses has a lab of its own."""
 
 COMPARED = 5
