@@ -22,9 +22,6 @@ LONGEST, MEDIAN = 40, 12
 CELLS, LINES = 45, 350
 """Code cells of a notebook, and lines of code in all of them, at most."""
 
-TO_SPLIT = {"06", "10", "11"}
-"""Notebooks that have more, until what they try on networks and losses has a lab of its own."""
-
 COMPARED = 5
 """A notebook has at least this many outputs whose text nbval compares with a second run."""
 
@@ -130,7 +127,7 @@ def _code(notebook: nbformat.NotebookNode, entry: series.Entry) -> Iterator[str]
         if length > LONGEST:
             yield f"cell {number} has {length} lines, more than {LONGEST}: move code into derainlib"
     lines = [line for _, cell in cells for line in cell.source.splitlines() if line.strip() and line.strip()[0] != "#"]
-    if entry.number not in TO_SPLIT and (len(cells) > CELLS or len(lines) > LINES):
+    if len(cells) > CELLS or len(lines) > LINES:
         yield f"{len(cells)} code cells, {len(lines)} lines of code, more than {CELLS} and {LINES}: split it"
     if statistics.median(lengths) > MEDIAN:
         yield f"the median code cell has more than {MEDIAN} lines"

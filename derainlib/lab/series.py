@@ -116,6 +116,7 @@ SERIES = tuple(
         ("05_qsnet", "QSNet", "Groups and shuffles, five scales, and a picture decoded from each."),
         ("05b_qsnet_losses", "QSNet's losses", "Four losses, how loud each is, and what a seed is worth."),
         ("06_dcdnet", "DCDNet", "Twelve stages that share 17,305 weights."),
+        ("06b_dcdnet_in_numbers", "DCDNet in numbers", "Stages, losses, 335 missing parameters, and two tables again."),
         ("07_srn_brn", "SRN and BRN", "ConvLSTMs over stages, and two branches that talk to each other."),
         ("08_phpnet", "PHPNet", "Pyramids, contrast-aware pooling, and two pictures one after the other."),
         (
@@ -125,8 +126,14 @@ SERIES = tuple(
         ),
         ("09_seeing_through_rain", "Seeing through rain", "Segment a street before and after deraining."),
         ("09b_does_deraining_pay", "Does deraining pay?", "Where it harms, and readers that know rain."),
-        ("10_menet", "MENET", "Edges, textures and contents as tasks of one network."),
+        ("10_menet", "MENET", "A U-Net that loses no pixel, and attention to the whole photograph."),
+        ("10b_menet_losses", "MENET's losses", "Edges, textures and contents as tasks of one network."),
         ("11_balancing_tasks", "Balancing tasks", "Weights for several losses, by loss and by gradient."),
+        (
+            "11b_balanced_training",
+            "Balanced training",
+            "Who survives 10ᵏ, weights from uncertainty, the paper's Table I.",
+        ),
         ("12_loss_lab", "Loss lab", "Any weighted sum of losses, on any network."),
         ("13_network_lab", "Network lab", "Take blocks out, put others in, and count what they cost."),
         ("14_train", "Train", "Any recipe, at any scale, from a notebook or from the command line."),

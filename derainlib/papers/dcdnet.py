@@ -178,7 +178,7 @@ FIGURES = (
            note="pictures of the rows come with the weights of the study dcdnet/table-3"),
     figure(9, "single stage, multi-stage, refined", "waits", "06: Coarse to fine",
            note="pictures of the rows come with the weights of the study dcdnet/table-4"),
-    figure(10, "scores over the number of stages", "partly", "06: How many stages? Two experiments",
+    figure(10, "scores over the number of stages", "partly", "06b: How many stages? Two experiments",
            note="a miniature; the study dcdnet/figure-10 has T = 1 to 14"),
 )  # fmt: skip
 
@@ -186,8 +186,8 @@ CLAIMS = (
     claim("four dilated layers are enough", "Section III-B", "waits", "dcdnet/dilations",
           note="none of the paper's tables ablates L"),
     claim("T = 12 is best, and more stages are worse", "Section IV-F", "partly",
-          "06: How many stages? Two experiments", note="a miniature"),
+          "06b: How many stages? Two experiments", note="a miniature"),
     claim("many stages have 6.8 % more parameters than one", "Section IV-G", "shown",
-          "06: The case of the missing 335", note="5.3 % in our reading"),
-    claim("17,305 parameters", "Section IV-C", "shown", "06: What 17,305 parameters buy"),
+          "06b: The case of the missing 335", note="5.3 % in our reading"),
+    claim("17,305 parameters", "Section IV-C", "shown", "06b: What 17,305 parameters buy"),
 )  # fmt: skip

@@ -275,7 +275,7 @@ FIGURES = (
 
 CLAIMS = (
     claim("λ1 = 0.4 makes no difference", "Section III-C", "waits", "phpnet/weights"),
-    claim("weights from uncertainty do not converge", "Section III-C", "shown", "11: Why did it not converge?",
+    claim("weights from uncertainty do not converge", "Section III-C", "shown", "11b: Why did it not converge?",
           "phpnet/weights"),
     claim("the four terms have the same size after an epoch", "Section III-C", "partly", "08b: Value, map, gradient",
           note="not L_col: on our images it is a thousandth of the others"),

@@ -20,7 +20,7 @@ def _weighted(losses):
 
 weighted = Exercise(
     """
-    **Exercise 1. A weight that is not lost.** Write `weighted(losses)`: the weighted losses $w_i L_i$ of Algorithm 2,
+    **Exercise 2. A weight that is not lost.** Write `weighted(losses)`: the weighted losses $w_i L_i$ of Algorithm 2,
     for a float32 tensor (n,) of losses ≥ 0, in float32. A task alone keeps its loss; where all are zero, so is the
     result. One loss may be 10⁹ times the others.
     """,
@@ -33,14 +33,21 @@ weighted = Exercise(
         (torch.tensor([7.0]),),
         (torch.zeros(3),),
     ],
-    wrong=[
-        lambda losses: torch.nan_to_num((1 - losses / losses.sum()) * losses),
-        lambda losses: torch.nan_to_num(losses * (losses.sum() - losses) / losses.sum()),
-        lambda losses: _others(losses) / losses.sum().clamp_min(1e-30),
-        lambda losses: losses * _others(losses) / losses.sum().clamp_min(1e-30),
-        lambda losses: losses * losses / losses.sum().clamp_min(1e-30),
-        lambda losses: losses / losses.clamp_min(1e-30),
-    ],
+    slips={
+        "In float32 that cancels, and so does `losses.sum() - losses`: add the others up without the i-th.": (
+            lambda losses: torch.nan_to_num((1 - losses / losses.sum()) * losses)
+        ),
+        "Those are the weights: multiply them by the losses.": (
+            lambda losses: _others(losses) / losses.sum().clamp_min(1e-30)
+        ),
+        "A task alone has nobody to be compared with: it keeps its loss.": (
+            lambda losses: losses * _others(losses) / losses.sum().clamp_min(1e-30)
+        ),
+        "That is the share of the loss itself: a large loss gets a *small* weight.": (
+            lambda losses: losses * losses / losses.sum().clamp_min(1e-30)
+        ),
+        "All weighted losses are 1 now: that is what w = 1 / L does.": lambda losses: losses / losses.clamp_min(1e-30),
+    },
     hints=(
         "As printed, w = 1 − L / ΣL: in float32 a number just below 1 is known to 6 · 10⁻⁸. What is left of 1e−8?",
         "1 − L_i / ΣL is the sum of the *other* losses over the sum of all.",
@@ -59,7 +66,7 @@ def _influence(norms):
 
 influence = Exercise(
     """
-    **Exercise 2. Who is heard?** The gradients of n ≥ 2 tasks on the shared layer have the norms `norms`, a float64
+    **Exercise 1. Who is heard?** The gradients of n ≥ 2 tasks on the shared layer have the norms `norms`, a float64
     tensor (n,). Write `influence(norms)`: after GB has given its weights, which share of all pulls together, $w_i g_i /
     \\sum_j w_j g_j$, has each task?
     """,
@@ -70,14 +77,18 @@ influence = Exercise(
         (torch.tensor([1.0, 10.0, 1e7], dtype=torch.float64),),
         (torch.tensor([5.0, 5.0, 1e-6], dtype=torch.float64),),
     ],
-    wrong=[
-        lambda norms: norms / norms.sum(),
-        lambda norms: _others(norms) / norms.sum(),
-        lambda norms: _others(norms) / _others(norms).sum(),
-        lambda norms: torch.full_like(norms, 1 / len(norms)),
-        lambda norms: norms * _others(norms) / norms.sum(),
-        lambda norms: (1 / norms) / (1 / norms).sum(),
-    ],
+    slips={
+        "Those are the shares before the weighting: multiply each by its weight first.": lambda norms: (
+            norms / norms.sum()
+        ),
+        "Those are GB's weights: a pull is weight times norm.": lambda norms: _others(norms) / norms.sum(),
+        "Those are the shares of the weights: a pull is weight times norm.": (
+            lambda norms: _others(norms) / _others(norms).sum()
+        ),
+        "Only two tasks are always heard alike.": lambda norms: torch.full_like(norms, 1 / len(norms)),
+        "Those are the pulls: divide by their sum.": lambda norms: norms * _others(norms) / norms.sum(),
+        "That would be the shares of 1 / g: GB's weight is 1 − g / Σg.": lambda norms: (1 / norms) / (1 / norms).sum(),
+    },
     hints=(
         "With x = g_i / Σg the weight is 1 − x.",
         "The weighted pull is x (1 − x) Σg.",
@@ -88,56 +99,28 @@ influence = Exercise(
 )
 
 
-def _settled(losses):
-    return sum(0.5 + 0.5 * math.log(loss) for loss in losses)
-
-
-settled = Exercise(
-    """
-    **Exercise 3. Where it settles.** The tasks' losses $L_i > 0$ do not change any more, but Kendall's $s_i$ go on
-    learning, until $\\sum_i \\frac12 e^{-s_i} L_i + \\frac12 s_i$ is as small as it can be. Write `settled(losses)`:
-    which value does that sum then have, for a list of losses?
-    """,
-    answer=_settled,
-    cases=[([3.0, 1.0, 4.0],), ([1.0],), ([0.02, 1.5],), ([1e-6, 1e-6],), ([1e9, 100.0, 1000.0],)],
-    wrong=[
-        lambda losses: sum(0.5 * math.log(loss) for loss in losses),
-        lambda losses: sum(1 + math.log(loss) for loss in losses),
-        lambda losses: 0.5 * len(losses),
-        lambda losses: sum(0.5 + 0.5 * math.log(2 * loss) for loss in losses),
-        lambda losses: 0.5 + 0.5 * math.log(sum(losses)),
-        lambda losses: sum(0.5 * loss for loss in losses),
-    ],
-    hints=(
-        "Each s_i stands in two summands only: differentiate, and set to zero.",
-        "½ e^{−s} L = ½, so s = log L.",
-        "Put it back: ½ + ½ log L for each task.",
-    ),
-    why="Half the logarithm of the product of all losses, and n / 2. A factor on one loss only adds a constant, which "
-    "is why the scheme does not care for units; and as a loss goes to 0, the sum goes to −∞.",
-)
-
-
 def _least_floor(distance):
     return distance**2 / 4
 
 
 least_floor = Exercise(
     """
-    **Exercise 4. How much noise makes peace?** Two tasks want the point $x$ at 0 and at $d$ = `distance`:
+    **Exercise 3. How much noise makes peace?** Two tasks want the point $x$ at 0 and at $d$ = `distance`:
     $L_1 = x^2 + c$ and $L_2 = (x - d)^2 + c$, with the same floor $c$. LB follows
     $w_1 \\nabla L_1 + w_2 \\nabla L_2$. In the middle, $x = d / 2$, this is always zero. Write `least_floor(distance)`:
     from which $c$ on does LB come *back* to the middle when it is moved a little to one side?
     """,
     answer=_least_floor,
     cases=[(2.0,), (1.0,), (3.0,), (0.4,)],
-    wrong=[
-        lambda distance: distance**2 / 2,
-        lambda distance: distance**2,
-        lambda distance: distance / 2,
-        lambda distance: distance**2 / 8,
-        lambda distance: 0.0,
-    ],
+    slips={
+        "At x = d / 2 both squares are d² / 4: you have half a square.": lambda distance: distance**2 / 2,
+        "The distance from the middle to a goal is d / 2, not d.": lambda distance: distance**2,
+        "Square it: a floor is compared with squared distances.": lambda distance: distance / 2,
+        "Each log's second derivative changes its sign at c = x²: there is no further half.": (
+            lambda distance: distance**2 / 8
+        ),
+        "Without a floor the middle is a maximum of log L₁ + log L₂.": lambda distance: 0 * distance,
+    },
     tolerance=1e-6,
     hints=(
         "For two tasks the direction is that of ∇L₁ / L₁ + ∇L₂ / L₂: the gradient of log L₁ + log L₂.",
