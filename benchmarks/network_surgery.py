@@ -2,8 +2,8 @@
 
     python benchmarks/network_surgery.py                             # some ten minutes on one core
 
-Each operation of `derainlib.lab.surgery` is done to the shipped weights, and the loss in PSNR (RGB) measured in the mean
-over sample scenes in heavy drawn rain, parts of 64 x 96 pixels. The results go to
+Each operation of `derainlib.lab.surgery` is done to the shipped weights, and the loss in PSNR (RGB) measured, in the
+mean over sample scenes in heavy drawn rain (operations in light rain, too), parts of 64 x 96 pixels. The results go to
 benchmarks/results/network_surgery.json.
 """
 
@@ -55,14 +55,16 @@ def channels(network: nn.Module, layer: str, pairs: Sequence[Pair]) -> dict[str,
     """What the channels of a layer are worth, one by one and together, and whether scenes agree about it."""
     costs = [surgery.harms(network, layer, pair) for pair in pairs]
     means = [statistics.mean(column) for column in zip(*costs, strict=True)]
-    patients = {"silenced": surgery.silenced(network, layer), "permuted": surgery.permuted(network, layer)}
-    agreement = [spearmanr(*two).statistic for two in itertools.combinations(costs, 2)] or [1.0]
+    patients = {"silenced": surgery.silenced(network, layer)}
+    if network.get_submodule(layer).weight.ndim > 1:  # a norm has no order of its own
+        patients["permuted"] = surgery.permuted(network, layer)
+    agreement = [float(spearmanr(*two).statistic) for two in itertools.combinations(costs, 2)] or [1.0]
     return {
         "layer": layer,
         "channels": len(means),
         "worst": round(max(means), 2),
         "idle": sum(abs(cost) <= IDLE for cost in means),
-        "of use when gone": sum(cost < -IDLE for cost in means),
+        "better without": sum(cost < -IDLE for cost in means),
         "rank correlation of two scenes": round(statistics.mean(agreement), 2),
         **{
             name: round(statistics.mean(surgery.harm(network, one, p) for p in pairs), 2)
@@ -82,7 +84,9 @@ def fields(name: str, scenes: Sequence[str]) -> dict[str, object]:
     """How far the middle pixel looks, trained and untrained: within which distance 90 % of the gradient lies."""
     pairs = [miniature.shower(scene, "heavy", SEED, (WINDOW, WINDOW)) for scene in scenes]
     trained = weights.load(name)
-    networks = {"trained": trained, "untrained": miniature.untrained(name, SEED, **trained.options)}
+    stages = {"stages": trained.stages} if hasattr(trained, "stages") else {}
+    networks = {"trained": trained, "untrained": miniature.untrained(name, SEED, **stages)}
+    networks["untrained, deeper"] = miniature.untrained(name, SEED, **stages, **insight.DEEPER[name])
     found = {
         title: round(statistics.mean(insight.field(network, pair.rainy).radius(0.9) for pair in pairs), 1)
         for title, network in networks.items()
@@ -103,13 +107,14 @@ def main(arguments: Sequence[str] | None = None):
     """Measures, prints, writes."""
     options = common.parse(parser(), arguments)
     common.use(options)
-    pairs = [miniature.shower(scene, "heavy", SEED, PART) for scene in options.scenes]
+    pairs, light = ([miniature.shower(s, style, SEED, PART) for s in options.scenes] for style in ("heavy", "light"))
     rainy = statistics.mean(metrics.psnr(pair.rainy, pair.clean).item() for pair in pairs)
     found = {}
     for name in options.networks:
         network = weights.load(name)
         row = {"psnr": round(statistics.mean(surgery.score(network, pair) for pair in pairs), 2)}
-        row |= {"operations": operated(network, pairs), "field": fields(name, options.scenes)}
+        row |= {"operations": operated(network, pairs), "operations in light rain": operated(network, light)}
+        row["field"] = fields(name, options.scenes)
         row |= {"stages": stages(network, pairs)} if name in ("srn", "brn") else {}
         row |= {"channels": channels(network, CHANNELS[name], pairs)} if name in CHANNELS else {}
         found[name] = row

@@ -90,13 +90,16 @@ def watch(network: nn.Module, image: Tensor, see: See) -> Layers:
             return network(image, keep=True)
 
 
-def maps(network: nn.Module, image: Tensor, layer: str) -> list[Tensor]:
-    """What a layer gives, before any activation, each time it is called (in each stage): each (N, C, h, w).
+def maps(network: nn.Module, image: Tensor, layer: str) -> tuple[list[Tensor], Layers]:
+    """What a layer gives, before any activation, each time it is called (in each stage), and the network's result.
 
     Args:
         network: is left as it is.
         image: (N, 3, H, W) in [0, 1].
         layer: its name, as `dissect` has it.
+
+    Returns:
+        the maps, each (N, C, h, w), and B̂ and R̂.
 
     Raises:
         DerainError: no layer that works has this name.
@@ -108,10 +111,10 @@ def maps(network: nn.Module, image: Tensor, layer: str) -> list[Tensor]:
         if name == layer:
             found.append(gave.detach().clone())  # what follows may overwrite it
 
-    watch(network, image, see)
+    made = watch(network, image, see)
     if not found:
         raise DerainError(f"no layer is called {layer!r}; there are {', '.join(names)}")
-    return found
+    return found, Layers(made.background.detach(), made.rain.detach())
 
 
 class Layer(NamedTuple):
@@ -191,9 +194,7 @@ def gathered(layers: Sequence[Layer]) -> list[Layer]:
         name = re.sub(r"(?<![^.])\d+(?![^.])", "*", layer.name)
         groups.setdefault((name, layer.kind), []).append(layer)
     return [
-        Layer(
-            some[0].name if len(some) == 1 else name, kind, *(sum(column) for column in zip(*(one[2:] for one in some)))
-        )
+        total(some)._replace(name=some[0].name if len(some) == 1 else name, kind=kind)
         for (name, kind), some in groups.items()
     ]
 
@@ -215,7 +216,8 @@ def ledger(layers: Sequence[Layer], by: str = "order", most: int = 15) -> figure
     rows, everything = list(gathered(layers)), total(layers)
     rows = rows if by == "order" else sorted(rows, key=value, reverse=True)
     if len(rows) > most:
-        rows = [*rows[: most - 1], total(rows[most - 1 :])._replace(name="the others")]
+        others = total(rows[most - 1 :])
+        rows = [*rows[: most - 1], others._replace(name=f"{others.count} others")]
     rows.append(everything)
     figure, (left, right) = figures.canvas(
         1, 2, (9, 0.24 * len(rows) + 0.7), f"{len(layers)} layers by {by}", width_ratios=(4, 1)
@@ -247,7 +249,7 @@ def _measured(by: str) -> Callable[[Layer], float]:
 
 
 def _called(layer: Layer) -> str:
-    return f"{layer.name} × {layer.count}" if layer.count > 1 and layer.name != "all" else layer.name
+    return f"{layer.name} × {layer.count}" if "*" in layer.name else layer.name
 
 
 def _costs(layer: Layer) -> tuple[str, str, str]:
@@ -329,8 +331,9 @@ def card(name: str) -> str:
     )
     scores = [["PSNR in RGB (dB)", "rainy", "mean", "worst"]]
     for place, one in found.get("scores", {}).items():
-        if "rainy" in one.get("psnr_rgb", {}):
-            scores.append([place, *(f"{one['psnr_rgb'][part]:.2f}" for part in ("rainy", "mean", "worst"))])
+        told = [one.get("psnr_rgb", {}).get(part) for part in ("rainy", "mean", "worst")]
+        if told[0]:
+            scores.append([place, *(evaluation.number("psnr", value) if value else "–" for value in told)])
     return f"{text}\n\n{evaluation.aligned(scores)}" if len(scores) > 1 else text
 
 

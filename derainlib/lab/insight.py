@@ -4,7 +4,7 @@ seen = insight.field(network, pair.rainy)       # which pixels the middle one de
 insight.draw_field(seen, network.halo)
 maps = insight.maps(network, pair.rainy, "network.blocks.0.first")[-1]
 insight.sheet(maps, channel=3)
-insight.steps(network(pair.rainy, keep=True))   # X^c and X, the stages, what the scales decode
+insight.steps(network, network(pair.rainy, keep=True))    # X^c and X, the stages, what the scales decode
 """
 
 import copy
@@ -85,7 +85,7 @@ def draw_field(seen: Field, halo: int, title: str = "") -> figures.Picture:
     height, width = seen.gradient.shape
     near, farthest = seen.radius(0.9), len(seen.shares) - 1
     logarithm = (seen.gradient / seen.gradient.max().clamp_min(1e-30)).clamp_min(1e-6).log10()
-    shown = left.imshow(logarithm, cmap="magma", vmin=-6, vmax=0)
+    shown = left.imshow(logarithm.numpy(), cmap="magma", vmin=-6, vmax=0)
     figure.colorbar(shown, ax=left, label="log₁₀ |∂B̂ / ∂O|, of the largest", shrink=0.85)
     for radius, dashes, colour in ((halo, "--", "white"), (near, "-", "cyan")):
         if radius <= farthest:
@@ -94,7 +94,7 @@ def draw_field(seen: Field, halo: int, title: str = "") -> figures.Picture:
             left.add_patch(square)
     left.set_title(title)
     left.set_axis_off()
-    right.plot(seen.shares, color=figures.COLOURS["derained"])
+    right.plot(seen.shares.numpy(), color=figures.COLOURS["derained"])
     right.axvline(near, color="darkcyan", lw=1, label=f"90 % within {near}")
     if halo <= farthest:
         right.axvline(halo, color="0.3", ls="--", lw=1, label=f"halo {halo}")
@@ -136,7 +136,7 @@ def affinity(maps: Tensor, target: Tensor) -> Tensor:
     return torch.where(sizes > 1e-12, (channels * grey).sum(1) / sizes.clamp_min(1e-12), torch.zeros_like(sizes))
 
 
-def sheet(maps: Tensor, layers: Layers, place: int, title: str, columns: int = 8) -> figures.Picture:
+def sheet(maps: Tensor, layers: Layers, place: int, title: str, columns: int = 6) -> figures.Picture:
     """All channels of a layer, those that look like the rain first, and one of them large beside O.
 
     Args:
@@ -149,7 +149,7 @@ def sheet(maps: Tensor, layers: Layers, place: int, title: str, columns: int = 8
     order = likeness.argsort(descending=True, stable=True)
     place = min(place, len(order))
     chosen = int(order[place - 1])
-    figure = figures.Picture(figsize=(9, 4.6), summary=f"{title}: channel {chosen} and all {len(order)}")
+    figure = figures.Picture(figsize=(9, 4.2), summary=f"{title}: channel {chosen} and all {len(order)}")
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.35))
     above, below = left.subplots(2, 1)
     figures.place(above, layers.background + layers.rain, "O")
@@ -162,7 +162,7 @@ def sheet(maps: Tensor, layers: Layers, place: int, title: str, columns: int = 8
         ax.set_axis_off()
     for ax, channel in zip(axes.flat, shown.tolist(), strict=False):
         limit = _spread(maps[0, channel])
-        ax.imshow(maps[0, channel], cmap="vlag", vmin=-limit, vmax=limit)
+        ax.imshow(maps[0, channel].numpy(), cmap="vlag", vmin=-limit, vmax=limit)
         ax.set_title(f"{channel}", fontsize=7, pad=1, weight="bold" if channel == chosen else "normal")
     right.suptitle(f"{title}, by likeness to R̂", fontsize=9)
     return figure
@@ -176,18 +176,20 @@ def _spread(values: Tensor) -> float:
 # --- stages, scales, X^c and X ---------------------------------------------------------------------------------------
 
 
-def steps(layers: Layers) -> dict[str, Tensor]:
+def steps(network: nn.Module, layers: Layers) -> dict[str, Tensor]:
     """What a network holds of the background on its way, by title, the result last.
 
     Args:
-        layers: of a network that was called with `keep=True`.
+        network: whose way it is.
+        layers: what it returned with `keep=True`.
     """
     decoded = {f"decoded from scale {i}": image for i, image in enumerate(layers.kept("decoded_i"), 1)}
     if layers.kept("coarse"):
         return dict(zip(("X^c", "X"), layers.stages, strict=False))
-    staged = {f"stage {t}": image for t, image in enumerate(layers.stages, 1)}
-    if staged:
-        return staged
+    if layers.stages:
+        names = [f"stage {t}" for t in range(1, len(layers.stages) + 1)]
+        names[-1] = "refined" if getattr(network, "refinement", None) else names[-1]
+        return dict(zip(names, layers.stages, strict=True))
     return decoded | {"B̂": layers.background}
 
 

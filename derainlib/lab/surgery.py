@@ -53,11 +53,17 @@ def silenced(network: nn.Module, layer: str, channels: Sequence[int] | None = No
 def permuted(network: nn.Module, layer: str, seed: int = 0) -> nn.Module:
     """A copy in which a layer gives its channels in another order, drawn from `seed`, that nobody after it knows of.
 
+    Channels of a group stay in it, since they read no other inputs; a depthwise layer stays as it is.
+
     Raises:
-        DerainError: no such layer.
+        DerainError: no such layer, or a norm, whose channels have the order of the layer before.
     """
-    order = torch.Generator().manual_seed(seed)
-    taken = torch.randperm(len(_layer(network, layer).weight), generator=order)
+    module, random = _layer(network, layer), torch.Generator().manual_seed(seed)
+    if module.weight.ndim == 1:
+        raise DerainError(f"{layer} has its channels in the order of the layer before it: permute that one")
+    groups = getattr(module, "groups", 1)
+    each = len(module.weight) // groups
+    taken = torch.cat([group * each + torch.randperm(each, generator=random) for group in range(groups)])
     return _edited(network, layer, None, lambda values, _: values[taken])
 
 
@@ -109,13 +115,13 @@ def _of_brn(network: BRN) -> dict[str, list[Place]]:
         "r^{t−1} → rain": [("rain.input", slice(3, 6))],
         "x^{t−1} → background": [("background.input", slice(3, 6))],
         "r^t → background": [("background.input", slice(6, 9))],
-        "h_r → rain's cell": _gates(network, "rain.cell", own),
-        "h_x → background's cell": _gates(network, "background.cell", own),
+        "h_r → rain cell": _gates(network, "rain.cell", own),
+        "h_x → background cell": _gates(network, "background.cell", own),
     }
     if network.to_rain:
-        found["h_x → rain's cell"] = _gates(network, "rain.cell", other)
+        found["h_x → rain cell"] = _gates(network, "rain.cell", other)
     if network.to_background:
-        found["h_r → background's cell"] = _gates(network, "background.cell", other)
+        found["h_r → background cell"] = _gates(network, "background.cell", other)
     return found
 
 
@@ -182,10 +188,7 @@ def cut(network: nn.Module, wire: str) -> nn.Module:
     if wire not in places:
         raise DerainError(f"no connection is called {wire!r}; there are {', '.join(places) or 'none'}")
     for layer, read in places[wire]:
-        if read is None:
-            network = silenced(network, layer)
-        else:
-            network = _edited(network, layer, None, partial(_without, read))
+        network = silenced(network, layer) if read is None else _edited(network, layer, None, partial(_without, read))
     return network
 
 
@@ -291,10 +294,11 @@ def beside(network: nn.Module, patient: nn.Module, pair: Pair, title: str) -> fi
         title: of the operation.
     """
     with torch.inference_mode():
-        before, after = (one(pair.rainy).background for one in (network, patient))
+        before, after = (one(pair.rainy).background.clamp(0, 1) for one in (network, patient))
+    scores = [metrics.psnr(image, pair.clean).mean().item() for image in (before, after)]
     figure, (left, middle, right) = figures.canvas(1, 3, (9, 2.5), width_ratios=(1, 1, 1.2))
-    figures.place(left, before, f"whole: {score(network, pair):.1f} dB")
-    figures.place(middle, after, f"{title}: {score(patient, pair):.1f} dB")
+    figures.place(left, before, f"whole: {scores[0]:.1f} dB")
+    figures.place(middle, after, f"{title}: {scores[1]:.1f} dB")
     figures.heat(right, 255 * (after - before)[0].mean(0), "after − before", "of 255", signed=True)
     return figure
 

@@ -31,6 +31,7 @@ OWN = {
     "02_data_and_metrics.ipynb": {"network": ("dcdnet",)},
     "05_qsnet.ipynb": {"network": ("qsnet-v1",)},
     "09_seeing_through_rain.ipynb": {"seed": (310,)},
+    "13_network_lab.ipynb": {"network": ("phpnet",)},
     "15_ablation_studies.ipynb": {"table": ("phpnet/table-3",)},
 }
 """The same by notebook, where the values above do not fit."""

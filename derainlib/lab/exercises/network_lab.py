@@ -97,9 +97,8 @@ repaired = Exercise(
         "The weight for the channel that now comes at place j stood at place `order[j]`.",
         "Index the second axis with `order`.",
     ),
-    why="A network of C channels has C! such twins that compute the same. Channels have no meaning by their number, and "
-    "two trainings are not compared channel by channel; within one network the order matters, for the next layer has "
-    "learned it.",
+    why="A network of C channels has C! such twins that compute the same. Channels mean nothing by their number, and "
+    "two trainings are not compared channel by channel. Within one network the order matters: the next layer learned it.",
 )
 
 
@@ -170,7 +169,7 @@ radius = Exercise(
     hints=(
         "Number the pixels by distance: the larger of |row − middle| and |column − middle|.",
         "Set the middle to zero, sum |gradient| by distance, add up from the inside.",
-        "`torch.maximum(down[:, None], across)` gives the distances; count the r whose square holds less than the share.",
+        "`torch.maximum(down[:, None], across)` gives the distances; count the r whose square holds too little.",
     ),
     tolerance=1e-9,
     why="What a network *can* see grows with every layer, what it *does* see hardly. `insight.field` computes this, "
