@@ -98,7 +98,7 @@ repaired = Exercise(
         "Index the second axis with `order`.",
     ),
     why="A network of C channels has C! such twins that compute the same. Channels mean nothing by their number, and "
-    "two trainings are not compared channel by channel. Within one network the order matters: the next layer learned it.",
+    "two trainings are not compared channel by channel. Within one network order matters: the next layer learned it.",
 )
 
 
