@@ -155,6 +155,26 @@ def test_loss_cost(benchmark, tmp_path):
     assert found["L_p VGG16"]["added seconds"] > 0
 
 
+def test_network_surgery(benchmark, monkeypatch, tmp_path):
+    out, script = tmp_path / "surgery.json", benchmark("network_surgery")
+    monkeypatch.setattr(script, "PART", (24, 32))
+    monkeypatch.setattr(script, "WINDOW", 33)
+    monkeypatch.setattr(script, "CHANNELS", {"dcdnet": "stage.output"})
+    assert script.main(["--networks", "dcdnet", "--scenes", "coffee", "rocket", "--out", str(out)]) == 0
+    row = json.loads(out.read_text())["networks"]["dcdnet"]
+    assert (
+        set(row["operations"])
+        == set(row["operations in light rain"])
+        == {
+            "cut earlier estimates → stage",
+            "cut earlier maps → fusion",
+        }
+    )
+    assert row["field"]["trained"] <= 16
+    assert row["channels"]["channels"] == 3
+    assert row["channels"]["silenced"] > row["channels"]["worst"] > 0
+
+
 def test_loss_verdicts(benchmark, tmp_path):
     """A VGG is asked twice; here the same, so that both give the same places, of which the mean is 4.5."""
     out = tmp_path / "verdicts.json"

@@ -158,7 +158,7 @@ def _read(last, owners: dict[torch.Tensor, str]) -> Counter:
             continue
         before = [one for one, _ in node.next_functions if one is not None]
         data = frozenset().union(*(sources[one] for one in before))
-        owner = {name for one in before if not sources[one] for name in _owners(one, owners)} if data else set()
+        owner = {name for one in before if not sources[one] for name in owners_of(one, owners)} if data else set()
         for name in owner:
             reads.update((source, name) for source in data)
         sources[node] = frozenset(owner) or _summed(node, data, reads)
@@ -185,7 +185,7 @@ def _in_order(last) -> list:
     return order
 
 
-def _owners(node, owners: dict[torch.Tensor, str]) -> set[str]:
+def owners_of(node, owners: dict[torch.Tensor, str]) -> set[str]:
     """Whose parameters an operation is made of that has nothing of the photograph."""
     leaves = (getattr(one, "variable", None) for one in _in_order(node))
     return {owners[leaf] for leaf in leaves if leaf is not None and leaf in owners}
@@ -221,7 +221,7 @@ def _with_runs(network: nn.Module, names: dict, links: set, returns: set, stages
             run.append(follower[run[-1]])
         head |= dict.fromkeys(run, name)
         size = sum(parameter.numel() for one in run for parameter in modules[one].parameters())
-        blocks.append(Block(name, _kind(modules[name]), size, len(run)))
+        blocks.append(Block(name, kind(modules[name]), size, len(run)))
     within = {(head[a], head[b]) for a, b in links} - {(name, name) for name in heads}
     between = {(head[a], head[b]) for a, b in returns}
     return Diagram(tuple(blocks), frozenset(within), frozenset(between), stages)
@@ -230,7 +230,7 @@ def _with_runs(network: nn.Module, names: dict, links: set, returns: set, stages
 def _alike(modules: dict[str, nn.Module], a: str, b: str) -> bool:
     if a not in modules or b not in modules or a.rpartition(".")[0] != b.rpartition(".")[0]:
         return False
-    return _kind(modules[a]) == _kind(modules[b]) and _shapes(modules[a]) == _shapes(modules[b])
+    return kind(modules[a]) == kind(modules[b]) and _shapes(modules[a]) == _shapes(modules[b])
 
 
 def _shapes(module: nn.Module) -> list[torch.Size]:
@@ -241,7 +241,7 @@ def _only_each_other(a: str, b: str, links: set[tuple[str, str]]) -> bool:
     return [link for link in links if link[0] == a] == [link for link in links if link[1] == b] == [(a, b)]
 
 
-def _kind(module: nn.Module) -> str:
+def kind(module: nn.Module) -> str:
     if not isinstance(module, nn.Conv2d):
         return type(module).__name__
     height, width = module.kernel_size

@@ -244,26 +244,27 @@ def download(image: Tensor | np.ndarray, name: str) -> ipywidgets.HTML:
     return ipywidgets.HTML(f'<a download="{html.escape(name)}" href="data:image/{kind};base64,{data}">save {name}</a>')
 
 
-def upload(function: Callable[[Tensor], object], example: Tensor) -> Demo:
+def upload(function: Callable[..., object], example: Tensor, **controls: ipywidgets.Widget) -> Demo:
     """A button to bring a photograph of one's own, of any size; below it, what `function` makes of it.
 
     Args:
-        function: from an image (1, 3, H, W) in [0, 1] to a figure or an image.
+        function: from an image (1, 3, H, W) in [0, 1], and the controls' values by name, to a figure or an image.
         example: (3, H, W) or a batch of one: the photograph until another is chosen.
+        controls: further ones beside the button, as `demo` takes them.
     """
     from derainlib import images
 
     # Trying the demonstration out takes the example in the way of a file that was chosen.
     shown = File("the example", bytearray(_file(example, "png")))
 
-    def process(photograph: File | None) -> object:
+    def process(photograph: File | None, **values) -> object:
         file = photograph or shown
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, PurePath(file.name).name)
             path.write_bytes(file.content)
-            return function(images.read(path)[None])
+            return function(images.read(path)[None], **values)
 
-    return demo(process, film={"photograph": [shown]}, photograph=Pieces("your photograph"))
+    return demo(process, film={"photograph": [shown]}, photograph=Pieces("your photograph"), **controls)
 
 
 class LiveCurve:

@@ -229,6 +229,14 @@ def test_upload_takes_the_example_then_the_readers_photograph():
     assert level(live.picture) == pytest.approx(0.5, abs=0.01)
 
 
+def test_upload_has_further_controls():
+    live = widgets.upload(lambda image, share: share * image, shade(0.5), share=widgets.slider(0.0, 1.0, 1.0, 0.5))
+    before = live.picture
+    live.controls["share"].value = 0.5
+    assert list(live.controls) == ["photograph", "share"]
+    assert live.picture != before
+
+
 def test_upload_says_what_is_wrong_with_a_file():
     live = widgets.upload(lambda image: image, example=shade(0.4))
     with pytest.raises(ImageError):

@@ -33,6 +33,7 @@ OWN = {
     "05b_qsnet_losses.ipynb": {"network": ("qsnet-v1",)},
     "09_seeing_through_rain.ipynb": {"seed": (310,)},
     "09b_does_deraining_pay.ipynb": {"seed": (310,)},
+    "13_network_lab.ipynb": {"network": ("phpnet",)},
     "15_ablation_studies.ipynb": {"table": ("phpnet/table-3",)},
 }
 """The same by notebook, where the values above do not fit."""
