@@ -36,7 +36,8 @@ from derainlib.lab.pieces import File, Pieces
 
 _REMEMBERED = 64  # pictures that a demonstration keeps, so that moving back costs nothing
 _QUICK = 0.15  # seconds; a picture drawn faster follows the mouse, a slower one waits for its release
-_WAITS = "<i>This page cannot answer while a cell runs: what you move meanwhile is answered when the cell ends.</i>"
+WAITS = "<i>This page cannot answer while a cell runs: what you move meanwhile is answered when the cell ends.</i>"
+"""What a page without subshells says under its controls."""
 
 
 def slider(low: float, high: float, value: float, step: float = 1, label: str = "") -> ipywidgets.Widget:
@@ -114,11 +115,11 @@ class Demo:
         self._seen: dict[tuple, bytes] = {}
         natural = ipywidgets.Layout(max_width="100%", align_self="flex-start")
         self._image = ipywidgets.Image(format="png", layout=natural)
-        self._message, self._note = ipywidgets.HTML(), ipywidgets.HTML(_WAITS if _waits() else "")
+        self._message, self._note = ipywidgets.HTML(), ipywidgets.HTML(WAITS if waits() else "")
         self._turn = threading.Lock()  # the last move decides what is shown, on however many threads they come
         at_once(*self.controls.values())
         for name, control in self.controls.items():
-            _dress(control, name)
+            dress(control, name)
             control.observe(self._follow, names="value")
         started = time.perf_counter()
         self._draw()
@@ -151,7 +152,7 @@ class Demo:
 
     def _follow(self, change) -> None:
         """Redraw. An exception is shown and raised: Jupyter only logs what a browser's message causes."""
-        self._note.value = _WAITS if _waits() else ""
+        self._note.value = WAITS if waits() else ""
         try:
             self._draw()
         except Exception as error:
@@ -301,7 +302,7 @@ class LiveCurve:
         self._drawn = time.monotonic()
 
 
-def _waits() -> bool:
+def waits() -> bool:
     """Whether the page has the kernel do one thing after the other, by the message that is being answered."""
     header = getattr(get_ipython(), "get_parent", dict)().get("header", {})
     if header.get("msg_type") == "comm_msg":
@@ -309,11 +310,12 @@ def _waits() -> bool:
     return bool(header) and "subshell_id" not in header  # a page that knows of subshells names one, or none
 
 
-def _dress(control: ipywidgets.Widget, name: str) -> None:
+def dress(control: ipywidgets.Widget, name: str) -> None:
+    """Give a control its label, whole, and its width: the argument's name where it has no label of its own."""
     control.description = control.description or name.replace("_", " ")
     if control.has_trait("style") and control.style.has_trait("description_width"):
         control.style.description_width = "initial"
-    if isinstance(control, ipywidgets.IntSlider | ipywidgets.FloatSlider):
+    if isinstance(control, ipywidgets.IntSlider | ipywidgets.FloatSlider | ipywidgets.Text):
         control.layout = ipywidgets.Layout(width="450px", max_width="100%")
 
 
