@@ -12,7 +12,7 @@ from PIL import Image
 import derainlib
 from derainlib import metrics, training
 from derainlib.errors import DerainError
-from derainlib.lab import contest, miniature, panel
+from derainlib.lab import contest, figures, miniature, panel
 from derainlib.lab.panel import Panel
 from derainlib.lab.widgets import choice
 
@@ -31,6 +31,13 @@ def sources():
 
 def recipe(text: str = "l1", **changes):
     return contest.entry("srn", contest.losses(text)).replace(**SMALL | changes)
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Pictures that cost nothing."""
+    blank = figures.png(torch.zeros(3, 8, 8))
+    monkeypatch.setattr(panel, "draw", lambda courses, scene: blank)
 
 
 @pytest.fixture
@@ -74,6 +81,7 @@ def test_page_without_a_kernel_shows_the_first_steps(make):
     assert Image.open(io.BytesIO(base64.b64decode(data[kind]))).width == 900
 
 
+@pytest.mark.usefixtures("plain")
 def test_start_goes_on_and_ends_as_a_training_without_a_panel(make, scene, sources, tmp_path):
     live = make()
     press(live, "start")
@@ -92,6 +100,7 @@ def test_start_goes_on_and_ends_as_a_training_without_a_panel(make, scene, sourc
     assert course.records[-1]["psnr_rgb"] == pytest.approx(psnr, abs=1e-3)
 
 
+@pytest.mark.usefixtures("plain")
 def test_stop_keeps_the_weights_of_the_steps_that_are_done(make):
     live = make(steps=100_000)
     press(live, "start")
@@ -112,6 +121,7 @@ def test_stop_keeps_the_weights_of_the_steps_that_are_done(make):
     assert steps(live) == {"A, seed 0": 1}
 
 
+@pytest.mark.usefixtures("plain")
 def test_finished_run_is_shown_again(make):
     make(first=6)
     again = make()
@@ -119,17 +129,20 @@ def test_finished_run_is_shown_again(make):
     assert again.courses["A, seed 0"].weights == {"l1": 1.0}
 
 
-def test_runs_lie_over_one_another(make):
+def test_runs_lie_over_one_another(make, request):
+    draw = panel.draw
+    request.getfixturevalue("plain")
     live = make(first=1)
     for seed in range(1, 5):
         live.controls["seed"].value = seed
         live._begin(first=1)
         live.wait()
     assert [*live.courses] == [f"A, seed {seed}" for seed in (1, 2, 3, 4)]
-    (left,) = (ax for ax in panel.draw(live.courses, live._scene).axes if ax.get_ylabel() == "PSNR (dB)")
+    (left,) = (ax for ax in draw(live.courses, live._scene).axes if ax.get_ylabel() == "PSNR (dB)")
     assert [line.get_label() for line in left.lines] == [*live.courses, "rainy"]
 
 
+@pytest.mark.usefixtures("plain")
 def test_controls_reach_the_plan(make):
     networks = choice(["l1", "mse"])
     live = make(lambda loss: {"A": recipe(loss)}, loss=networks)
@@ -140,6 +153,7 @@ def test_controls_reach_the_plan(make):
     assert live.controls["loss"].description == "loss"
 
 
+@pytest.mark.usefixtures("plain")
 def test_mistake_is_one_line_under_the_panel(make):
     given = ["l1"]
     live = make(lambda: {"A": recipe(given[0])})
@@ -152,6 +166,7 @@ def test_mistake_is_one_line_under_the_panel(make):
     assert live._message.value == ""
 
 
+@pytest.mark.usefixtures("plain")
 def test_error_of_the_training_is_one_line_under_the_panel(make, monkeypatch):
     live = make()
 
@@ -168,12 +183,14 @@ def test_error_of_the_training_is_one_line_under_the_panel(make, monkeypatch):
     assert (live._message.value, live.error) == ("", None)
 
 
+@pytest.mark.usefixtures("plain")
 def test_recipe_that_cannot_start_stops_the_cell(make):
     with pytest.raises(DerainError, match="images smaller than the patch of 80"):
         make(lambda: {"A": recipe(patch=80)})
 
 
 @pytest.mark.parametrize("how", ["made anew", "closed", "another starts"])
+@pytest.mark.usefixtures("plain")
 def test_no_thread_is_left(make, how, tmp_path):
     live = make(steps=100_000)
     other = make(steps=6, folder=tmp_path / "other") if how == "another starts" else None
@@ -190,6 +207,7 @@ def test_no_thread_is_left(make, how, tmp_path):
     assert not live.is_training
 
 
+@pytest.mark.usefixtures("plain")
 def test_second_start_is_refused_in_words(make):
     live = make(steps=100_000)
     press(live, "start")
@@ -198,6 +216,7 @@ def test_second_start_is_refused_in_words(make):
     assert len(threads()) == 1
 
 
+@pytest.mark.usefixtures("plain")
 def test_interrupted_kernel_stops_it(make, monkeypatch):
     live = make(steps=100_000)
     press(live, "start")
@@ -212,6 +231,7 @@ def test_interrupted_kernel_stops_it(make, monkeypatch):
     assert not live.is_training
 
 
+@pytest.mark.usefixtures("plain")
 def test_every_control_is_answered_at_once_and_has_its_name(make):
     live = make()
     for control in live.controls.values():
@@ -222,7 +242,9 @@ def test_every_control_is_answered_at_once_and_has_its_name(make):
 
 class TestShares:
     @pytest.mark.parametrize("balance", ["fixed", "loss", "gradient", "uncertainty"])
-    def test_parts_add_up(self, make, balance):
+    def test_parts_add_up(self, make, balance, request):
+        draw = panel.draw
+        request.getfixturevalue("plain")
         live = make(lambda: {"A": recipe("l1 + 0.1 edge", balance=balance)}, first=4)
         (course,) = live.courses.values()
         parts = panel.shares(course)
@@ -230,5 +252,5 @@ class TestShares:
         assert all(sum(at) == pytest.approx(1) for at in zip(*parts.values(), strict=True))
         if balance == "loss":  # two tasks are made equal
             assert parts["l1"] == pytest.approx([0.5] * 4, abs=1e-3)
-        ax = panel.draw(live.courses, live._scene).axes[1]
+        ax = draw(live.courses, live._scene).axes[1]
         assert [line.get_label() for line in ax.lines] == ["A, seed 0: l1", "A, seed 0: edge"]
