@@ -15,6 +15,7 @@ become the filmstrip that a page without a kernel shows.
 import base64
 import html
 import io
+import re
 import tempfile
 import threading
 import time
@@ -34,6 +35,8 @@ from derainlib.lab import figures
 from derainlib.lab.curtain import LIVE, Curtain
 from derainlib.lab.pieces import File, Pieces
 
+_CHOSEN = (ipywidgets.Dropdown, ipywidgets.SelectionSlider)
+_WIDE = (ipywidgets.IntSlider, ipywidgets.FloatSlider, ipywidgets.SelectionSlider, ipywidgets.Text)
 _REMEMBERED = 64  # pictures that a demonstration keeps, so that moving back costs nothing
 _QUICK = 0.15  # seconds; a picture drawn faster follows the mouse, a slower one waits for its release
 WAITS = "<i>This page cannot answer while a cell runs: what you move meanwhile is answered when the cell ends.</i>"
@@ -63,6 +66,18 @@ def choice(options: Sequence | Mapping[str, object], value=None, label: str = ""
 def switch(value: bool = False, label: str = "") -> ipywidgets.Checkbox:
     """A box to tick."""
     return ipywidgets.Checkbox(value=value, description=label, indent=False)
+
+
+def stops(values: Sequence[float], value: float | None = None, label: str = "") -> ipywidgets.SelectionSlider:
+    """A slider over these values alone, however far apart they are."""
+    shown = [(f"{each:g}", each) for each in values]
+    first = values[0] if value is None else value
+    return ipywidgets.SelectionSlider(options=shown, value=first, description=label)
+
+
+def words(value: str, label: str = "") -> ipywidgets.Text:
+    """A line to write on; Enter, or leaving it, hands it over."""
+    return ipywidgets.Text(value, description=label, continuous_update=False)
 
 
 def at_once(*widgets: ipywidgets.Widget) -> None:
@@ -260,7 +275,7 @@ def upload(function: Callable[[Tensor], object], example: Tensor) -> Demo:
     def process(photograph: File | None) -> object:
         file = photograph or shown
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, PurePath(file.name).name)
+            path = Path(folder, _safe(file.name))
             path.write_bytes(file.content)
             return function(images.read(path)[None])
 
@@ -315,7 +330,9 @@ def dress(control: ipywidgets.Widget, name: str) -> None:
     control.description = control.description or name.replace("_", " ")
     if control.has_trait("style") and control.style.has_trait("description_width"):
         control.style.description_width = "initial"
-    if isinstance(control, ipywidgets.IntSlider | ipywidgets.FloatSlider | ipywidgets.Text):
+    if isinstance(
+        control, ipywidgets.IntSlider | ipywidgets.FloatSlider | ipywidgets.SelectionSlider | ipywidgets.Text
+    ):
         control.layout = ipywidgets.Layout(width="450px", max_width="100%")
 
 
@@ -325,7 +342,7 @@ def _positions(control: ipywidgets.Widget) -> list:
         steps = round((control.max - control.min) / control.step)
         ends = sorted({round(steps * part / 4) for part in range(5)})
         return [type(control.value)(control.min + control.step * step) for step in ends]
-    if isinstance(control, ipywidgets.Dropdown):
+    if isinstance(control, _CHOSEN):
         return [value for _, value in control._options_full][:6]
     if isinstance(control, ipywidgets.Checkbox):
         return [False, True]
@@ -335,7 +352,7 @@ def _positions(control: ipywidgets.Widget) -> list:
 def _range(control: ipywidgets.Widget) -> str:
     if control.has_trait("max"):
         return f"{control.min:g} … {control.max:g}"
-    if isinstance(control, ipywidgets.Dropdown):
+    if isinstance(control, _CHOSEN):
         return ", ".join(label for label, _ in control._options_full)
     return {ipywidgets.Checkbox: "off, on", Pieces: "a file"}.get(type(control), "any")
 
@@ -345,7 +362,12 @@ def _written(control: ipywidgets.Widget) -> str:
         return control.value.name
     if isinstance(control, ipywidgets.Checkbox):
         return "on" if control.value else "off"
-    return control.label if isinstance(control, ipywidgets.Dropdown) else f"{control.value:g}"
+    return control.label if isinstance(control, _CHOSEN) else f"{control.value:g}"
+
+
+def _safe(name: str) -> str:
+    """A file's name without folders, or anything else that could lead out of one."""
+    return re.sub(r"[^\w. -]", "_", re.split(r"[/\\]", name)[-1])[-100:].strip(". ") or "photograph"
 
 
 def _hashable(value: object) -> bool:
