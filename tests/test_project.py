@@ -30,8 +30,9 @@ def pins() -> dict[str, str]:
 
 
 def test_ranges_and_pins_name_the_same_packages(project, pins):
-    # What HEIC takes, no test needs; what tests through a browser need follows the browser that the system has.
-    extras = [group for name, group in project["optional-dependencies"].items() if name not in ("heif", "browser")]
+    # What HEIC and Voilà take, no test needs; what tests through a browser need follows the browser of the system.
+    left_out = ("heif", "browser", "voila")
+    extras = [group for name, group in project["optional-dependencies"].items() if name not in left_out]
     ranges = [Requirement(text) for group in (project["dependencies"], *extras) for text in group]
     assert sorted(canonicalize_name(one.name) for one in ranges) == sorted(pins)
     for one in ranges:

@@ -231,8 +231,6 @@ def test_two_readers_do_not_share_a_photograph():
     assert level(yours.picture) == pytest.approx(0.4, abs=0.01)
 
 
-def test_before_after_holds
-
 def test_before_after_holds_both_pictures():
     live = widgets.before_after(shade(0.0), shade(1.0), ("rainy", "<dry>"), save_as="dry.png")
     data = live._repr_mimebundle_()
