@@ -5,7 +5,7 @@
 The sums and their values of λ stand in `derainlib.lab.sweep`: a share of 1 − SSIM, and MENET's edge loss. Each network
 is SRN at the size of `contest.SMALL`, trained on three of scikit-image's photographs in heavy rain drawn anew, and
 scored on two scenes that none has seen: their PSNR and SSIM, and the PSNR of the scenes *without* rain, which a network
-should leave alone. The weights of each λ's first seed go
+should leave alone. What is in the results already, at as many steps and seeds, is not trained again. The weights of each λ's first seed go
 to notebooks/weights, in half precision; the results to benchmarks/results/loss_sweep.json.
 """
 
@@ -82,19 +82,18 @@ def main(arguments: Sequence[str] | None = None):
     found, scenes = sources(), [miniature.shower(name, "heavy") for name in TESTED]
     rainy = {"psnr": [metrics.psnr(pair.rainy, pair.clean, "rgb").item() for pair in scenes]}
     rainy["ssim"] = [metrics.ssim(pair.rainy, pair.clean, "y").item() for pair in scenes]
-    known: dict[str, dict] = {}  # by file: without the second loss, both sums are one training
+    means = {measure: round(statistics.mean(row), 4) for measure, row in rainy.items()}
+    facts = {"steps": options.steps, "seeds": options.seeds, "learned": [*LEARNED], "tested": [*TESTED]}
+    before = common.known(options.out)
+    sums = before["sums"] if facts.items() <= before.items() else {name: {} for name in sweep.SUMS}
     for name, (_, values, _) in sweep.SUMS.items():
         for value in values:
-            file = sweep.file(name, value).name
-            known[file] = known.get(file) or told(_runs(name, value, options, found, scenes, options.weights / file))
-            print(f"{name}, λ = {value:g}:", {key: row["by_seed"] for key, row in known[file].items()}, flush=True)
-    sums = {
-        name: {f"{value:g}": known[sweep.file(name, value).name] for value in values}
-        for name, (_, values, _) in sweep.SUMS.items()
-    }
-    facts = {"steps": options.steps, "seeds": options.seeds, "learned": LEARNED, "tested": TESTED}
-    means = {measure: round(statistics.mean(row), 4) for measure, row in rainy.items()}
-    common.write(options.out, {"machine": common.machine("cpu")} | facts | {"rainy": means, "sums": sums})
+            key, path = f"{value:g}", options.weights / sweep.file(name, value).name
+            alone = None if value else next((rows["0"] for rows in sums.values() if "0" in rows), None)
+            if key not in sums[name]:  # without the second loss, both sums are one training
+                sums[name][key] = alone or told(_runs(name, value, options, found, scenes, path))
+                print(f"{name}, λ = {key}:", {measure: row["by_seed"] for measure, row in sums[name][key].items()})
+                common.write(options.out, {"machine": common.machine("cpu")} | facts | {"rainy": means, "sums": sums})
 
 
 def _runs(name: str, value: float, options, found: Sources, scenes: Sequence[Pair], file: Path) -> list[dict]:

@@ -50,6 +50,16 @@ def recipe(name: str, value: float, seed: int, **changes) -> Recipe:
     return contest.entry("srn", losses).replace(seed=seed, **changes)
 
 
+def values(found: Mapping, name: str) -> list[float]:
+    """The λ of a sum that were measured, so far.
+
+    Args:
+        found: the benchmark's results.
+        name: of a sum in `SUMS`.
+    """
+    return [value for value in SUMS[name][1] if f"{value:g}" in found["sums"][name]]
+
+
 def file(name: str, value: float) -> Path:
     """The weights of a λ's first seed; without the second loss both sums are one."""
     return FOLDER / f"sweep-{f'{name}-{value:g}' if value else 'L1'}.safetensors"
@@ -70,17 +80,17 @@ def draw(found: Mapping, name: str, value: float, pair: Pair, measure: str = "ps
         pair: the photograph and its truth.
         measure: a name in `MEASURES`.
     """
-    text, values, _ = SUMS[name]
-    rows = [found["sums"][name][f"{each:g}"][measure] for each in values]
+    text, measured = SUMS[name][0], values(found, name)
+    rows = [found["sums"][name][f"{each:g}"][measure] for each in measured]
     figure, (left, middle, right) = figures.canvas(1, 3, (9, 2.9), f"{name}: {measure} over λ")
     for place, row in enumerate(rows):
         left.plot([place] * len(row["by_seed"]), row["by_seed"], "o", color=figures.COLOURS["derained"], alpha=0.6)
     left.plot([row["mean"] for row in rows], "-", color=figures.COLOURS["derained"])
-    left.axvline(values.index(value), color=figures.COLOURS["other"], lw=8, alpha=0.3)
+    left.axvline(measured.index(value), color=figures.COLOURS["other"], lw=8, alpha=0.3)
     if measure in found["rainy"]:
         left.axhline(found["rainy"][measure], color=figures.COLOURS["rainy"], lw=1)
-    labels = [f"{each:g}" for each in values]
-    left.set(xlabel="λ", ylabel=MEASURES[measure], title=text, xticks=range(len(values)), xticklabels=labels)
+    labels = [f"{each:g}" for each in measured]
+    left.set(xlabel="λ", ylabel=MEASURES[measure], title=text, xticks=range(len(measured)), xticklabels=labels)
     image = background(name, value, pair.rainy)
     figures.place(middle, image, f"λ = {value:g}: {metrics.psnr(image, pair.clean).item():.1f} dB")
     figures.heat(right, 255 * (image - pair.clean).mean(1), "error", "of 255", signed=True, limit=48)

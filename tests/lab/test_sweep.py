@@ -7,7 +7,8 @@ from derainlib.lab import miniature, sweep
 from derainlib.lab.results import results
 from derainlib.models import weights
 
-EVERY = [(name, value) for name, (_, values, _) in sweep.SUMS.items() for value in values]
+FOUND = results("loss_sweep")
+EVERY = [(name, value) for name in sweep.SUMS for value in sweep.values(FOUND, name)]
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_weight_makes_losses(name, value, expected):
 
 @pytest.mark.parametrize(("name", "value"), EVERY)
 def test_shipped_network_is_the_one_that_was_measured(name, value):
-    path, found = sweep.file(name, value), results("loss_sweep")
+    path, found = sweep.file(name, value), FOUND
     card = weights.card(path)
     assert path.stat().st_size < 300_000
     assert (card["steps"], card["recipe"]["seed"]) == (found["steps"], found["seeds"][0])
@@ -39,12 +40,16 @@ def test_shipped_network_is_the_one_that_was_measured(name, value):
     assert row["mean"] == pytest.approx(sum(row["by_seed"]) / len(row["by_seed"]), abs=1e-3)
 
 
+def test_slider_has_what_was_measured():
+    assert sweep.values({"sums": {"edge": {"10": {}, "0": {}}}}, "edge") == [0.0, 10.0]
+    assert all(len(sweep.values(FOUND, name)) > 1 for name in sweep.SUMS)
+
+
 def test_picture_has_a_dot_for_each_training():
     pair = miniature.shower("street", "heavy", size=(32, 40))
-    found = results("loss_sweep")
-    left, middle, *_ = sweep.draw(found, "edge", 1.0, pair).axes
+    left, middle, *_ = sweep.draw(FOUND, "SSIM", 0.1, pair).axes
     dots = [line for line in left.lines if line.get_marker() == "o"]
-    assert [len(line.get_ydata()) for line in dots] == [len(found["seeds"])] * 4
-    assert middle.get_title().startswith("λ = 1: ")
+    assert [len(line.get_ydata()) for line in dots] == [len(FOUND["seeds"])] * len(sweep.values(FOUND, "SSIM"))
+    assert middle.get_title().startswith("λ = 0.1: ")
     seen = torch.from_numpy(middle.images[0].get_array().data).permute(2, 0, 1)
-    assert torch.allclose(seen, sweep.background("edge", 1.0, pair.rainy)[0].clamp(0, 1), atol=1e-6)
+    assert torch.allclose(seen, sweep.background("SSIM", 0.1, pair.rainy)[0].clamp(0, 1), atol=1e-6)
