@@ -5,8 +5,8 @@
 The sums and their values of λ stand in `derainlib.lab.sweep`: a share of 1 − SSIM, and MENET's edge loss. Each network
 is SRN at the size of `contest.SMALL`, trained on three of scikit-image's photographs in heavy rain drawn anew, and
 scored on two scenes that none has seen: their PSNR and SSIM, and the PSNR of the scenes *without* rain, which a network
-should leave alone. What is in the results already, at as many steps and seeds, is not trained again. The weights of each λ's first seed go
-to notebooks/weights, in half precision; the results to benchmarks/results/loss_sweep.json.
+should leave alone. The weights of each λ's first seed go to notebooks/weights, in half precision; the results to
+benchmarks/results/loss_sweep.json. What is there already, at as many steps and seeds, is not trained again.
 """
 
 import argparse
