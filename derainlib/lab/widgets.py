@@ -362,7 +362,7 @@ def _written(control: ipywidgets.Widget) -> str:
         return control.value.name
     if isinstance(control, ipywidgets.Checkbox):
         return "on" if control.value else "off"
-    return control.label if isinstance(control, _CHOSEN) else f"{control.value:g}"
+    return control.label if isinstance(control, ipywidgets.Dropdown) else f"{control.value:g}"
 
 
 def _safe(name: str) -> str:
