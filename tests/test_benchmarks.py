@@ -539,3 +539,20 @@ def test_every_trick_is_a_recipe_of_equally_many_pixels(benchmark):
             recipe = script.recipe_of(network, phase, 50, "")
             seen += recipe.steps * recipe.batch * recipe.patch**2
         assert seen == pytest.approx(50e6, rel=0.01)
+
+
+def test_loss_sweep(benchmark, tmp_path, monkeypatch):
+    script = benchmark("loss_sweep")
+    sums = {name: (text, values[:2], losses) for name, (text, values, losses) in script.sweep.SUMS.items()}
+    monkeypatch.setattr(script.sweep, "SUMS", sums)
+    out = tmp_path / "sweep.json"
+    words = ["--steps", "2", "--seeds", "0", "1", "--weights", str(tmp_path / "weights"), "--out", str(out)]
+    assert script.main(words) == 0
+    found = json.loads(out.read_text())
+    assert found["sums"]["SSIM"]["0"] == found["sums"]["edge"]["0"]  # L1 alone is trained once
+    assert found["sums"]["SSIM"]["0"] != found["sums"]["SSIM"]["0.1"]
+    kept = sorted(path.name for path in (tmp_path / "weights").glob("*.safetensors"))
+    assert kept == ["sweep-L1.safetensors", "sweep-SSIM-0.1.safetensors", "sweep-edge-0.1.safetensors"]
+    row = found["sums"]["edge"]["0.1"]["psnr"]
+    assert row["mean"] == pytest.approx(sum(row["by_seed"]) / 2, abs=1e-3)
+    assert set(found["rainy"]) == {"psnr", "ssim"}

@@ -30,9 +30,9 @@ def pins() -> dict[str, str]:
 
 
 def test_ranges_and_pins_name_the_same_packages(project, pins):
-    # Tests of HEIC and of videos are skipped without what these take; those through a browser follow the system's.
-    others = ("heif", "video", "browser")
-    extras = [group for name, group in project["optional-dependencies"].items() if name not in others]
+    # What HEIC, videos and Voilà take, no test needs; tests through a browser follow the browser of the system.
+    left_out = ("heif", "video", "voila", "browser")
+    extras = [group for name, group in project["optional-dependencies"].items() if name not in left_out]
     ranges = [Requirement(text) for group in (project["dependencies"], *extras) for text in group]
     assert sorted(canonicalize_name(one.name) for one in ranges) == sorted(pins)
     for one in ranges:

@@ -9,6 +9,8 @@
     probe       what a loss says of a picture that was spoilt on purpose: value, map, gradient
     distortions eight ways to spoil one, all losses that judge them, and what their weights mean
     contest     a loss put to work: on pixels, and on small networks side by side
+    panel       the one panel for trainings: start, stop, seed, previews, runs over one another
+    sweep       what a weight between two losses does, by networks that were trained beforehand
     diagram     what is inside a network, drawn from a run of it
     tables      what papers and studies report, as text
     numbers     numbers in prose, each bound to its source

@@ -30,8 +30,8 @@ PARAMETERS = "parameters"
 
 _COMPREHENSIONS = {"listcomp", "setcomp", "dictcomp", "genexpr"}
 
-DEMOS = {"Demo", "demo", "before_after", "upload"}
-"""What makes a demonstration, see `derainlib.lab.widgets`."""
+DEMOS = {"Demo", "demo", "before_after", "upload", "Panel"}
+"""What makes a demonstration, see `derainlib.lab.widgets` and `derainlib.lab.panel`."""
 
 OPENING = ("**You will be able to**", "**You need**", "**Paper**", "<!-- navigation -->")
 ENDING = ("## Summary", "## Exercises", "## Further reading")

@@ -54,7 +54,12 @@ def centre(image: Tensor, height: int, width: int) -> Tensor:
 
 def dry(without: str = "") -> list[Tensor]:
     """The clean images of `SCENES`, each (1, 3, H, W), without the one on which a network is to be tested."""
-    return [samples.load(f"{name}-light").clean for name in SCENES if name != without]
+    return [clean(name) for name in SCENES if name != without]
+
+
+def clean(name: str) -> Tensor:
+    """A sample scene without rain, (1, 3, H, W)."""
+    return samples.load(f"{name}-light").clean
 
 
 def patches(images: Sequence[Tensor], seed: int, step: int, size: int = 32, style: str = "heavy") -> Pair:

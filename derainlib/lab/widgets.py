@@ -15,6 +15,7 @@ become the filmstrip that a page without a kernel shows.
 import base64
 import html
 import io
+import re
 import tempfile
 import threading
 import time
@@ -34,9 +35,12 @@ from derainlib.lab import figures
 from derainlib.lab.curtain import LIVE, Curtain
 from derainlib.lab.pieces import File, Pieces
 
+_CHOSEN = (ipywidgets.Dropdown, ipywidgets.SelectionSlider)
+_WIDE = (ipywidgets.IntSlider, ipywidgets.FloatSlider, ipywidgets.SelectionSlider, ipywidgets.Text)
 _REMEMBERED = 64  # pictures that a demonstration keeps, so that moving back costs nothing
 _QUICK = 0.15  # seconds; a picture drawn faster follows the mouse, a slower one waits for its release
-_WAITS = "<i>This page cannot answer while a cell runs: what you move meanwhile is answered when the cell ends.</i>"
+WAITS = "<i>This page cannot answer while a cell runs: what you move meanwhile is answered when the cell ends.</i>"
+"""What a page without subshells says under its controls."""
 
 
 def slider(low: float, high: float, value: float, step: float = 1, label: str = "") -> ipywidgets.Widget:
@@ -62,6 +66,18 @@ def choice(options: Sequence | Mapping[str, object], value=None, label: str = ""
 def switch(value: bool = False, label: str = "") -> ipywidgets.Checkbox:
     """A box to tick."""
     return ipywidgets.Checkbox(value=value, description=label, indent=False)
+
+
+def stops(values: Sequence[float], value: float | None = None, label: str = "") -> ipywidgets.SelectionSlider:
+    """A slider over these values alone, however far apart they are."""
+    shown = [(f"{each:g}", each) for each in values]
+    first = values[0] if value is None else value
+    return ipywidgets.SelectionSlider(options=shown, value=first, description=label)
+
+
+def words(value: str, label: str = "") -> ipywidgets.Text:
+    """A line to write on; Enter, or leaving it, hands it over."""
+    return ipywidgets.Text(value, description=label, continuous_update=False)
 
 
 def at_once(*widgets: ipywidgets.Widget) -> None:
@@ -114,11 +130,11 @@ class Demo:
         self._seen: dict[tuple, bytes] = {}
         natural = ipywidgets.Layout(max_width="100%", align_self="flex-start")
         self._image = ipywidgets.Image(format="png", layout=natural)
-        self._message, self._note = ipywidgets.HTML(), ipywidgets.HTML(_WAITS if _waits() else "")
+        self._message, self._note = ipywidgets.HTML(), ipywidgets.HTML(WAITS if waits() else "")
         self._turn = threading.Lock()  # the last move decides what is shown, on however many threads they come
         at_once(*self.controls.values())
         for name, control in self.controls.items():
-            _dress(control, name)
+            dress(control, name)
             control.observe(self._follow, names="value")
         started = time.perf_counter()
         self._draw()
@@ -151,7 +167,7 @@ class Demo:
 
     def _follow(self, change) -> None:
         """Redraw. An exception is shown and raised: Jupyter only logs what a browser's message causes."""
-        self._note.value = _WAITS if _waits() else ""
+        self._note.value = WAITS if waits() else ""
         try:
             self._draw()
         except Exception as error:
@@ -260,7 +276,7 @@ def upload(function: Callable[..., object], example: Tensor, **controls: ipywidg
     def process(photograph: File | None, **values) -> object:
         file = photograph or shown
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, PurePath(file.name).name)
+            path = Path(folder, _safe(file.name))
             path.write_bytes(file.content)
             return function(images.read(path)[None], **values)
 
@@ -302,7 +318,7 @@ class LiveCurve:
         self._drawn = time.monotonic()
 
 
-def _waits() -> bool:
+def waits() -> bool:
     """Whether the page has the kernel do one thing after the other, by the message that is being answered."""
     header = getattr(get_ipython(), "get_parent", dict)().get("header", {})
     if header.get("msg_type") == "comm_msg":
@@ -310,11 +326,14 @@ def _waits() -> bool:
     return bool(header) and "subshell_id" not in header  # a page that knows of subshells names one, or none
 
 
-def _dress(control: ipywidgets.Widget, name: str) -> None:
+def dress(control: ipywidgets.Widget, name: str) -> None:
+    """Give a control its label, whole, and its width: the argument's name where it has no label of its own."""
     control.description = control.description or name.replace("_", " ")
     if control.has_trait("style") and control.style.has_trait("description_width"):
         control.style.description_width = "initial"
-    if isinstance(control, ipywidgets.IntSlider | ipywidgets.FloatSlider):
+    if isinstance(
+        control, ipywidgets.IntSlider | ipywidgets.FloatSlider | ipywidgets.SelectionSlider | ipywidgets.Text
+    ):
         control.layout = ipywidgets.Layout(width="450px", max_width="100%")
 
 
@@ -324,7 +343,7 @@ def _positions(control: ipywidgets.Widget) -> list:
         steps = round((control.max - control.min) / control.step)
         ends = sorted({round(steps * part / 4) for part in range(5)})
         return [type(control.value)(control.min + control.step * step) for step in ends]
-    if isinstance(control, ipywidgets.Dropdown):
+    if isinstance(control, _CHOSEN):
         return [value for _, value in control._options_full][:6]
     if isinstance(control, ipywidgets.Checkbox):
         return [False, True]
@@ -334,7 +353,7 @@ def _positions(control: ipywidgets.Widget) -> list:
 def _range(control: ipywidgets.Widget) -> str:
     if control.has_trait("max"):
         return f"{control.min:g} … {control.max:g}"
-    if isinstance(control, ipywidgets.Dropdown):
+    if isinstance(control, _CHOSEN):
         return ", ".join(label for label, _ in control._options_full)
     return {ipywidgets.Checkbox: "off, on", Pieces: "a file"}.get(type(control), "any")
 
@@ -345,6 +364,11 @@ def _written(control: ipywidgets.Widget) -> str:
     if isinstance(control, ipywidgets.Checkbox):
         return "on" if control.value else "off"
     return control.label if isinstance(control, ipywidgets.Dropdown) else f"{control.value:g}"
+
+
+def _safe(name: str) -> str:
+    """A file's name without folders, or anything else that could lead out of one."""
+    return re.sub(r"[^\w. -]", "_", re.split(r"[/\\]", name)[-1])[-100:].strip(". ") or "photograph"
 
 
 def _hashable(value: object) -> bool:

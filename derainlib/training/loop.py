@@ -68,6 +68,7 @@ def train(
     observers: Iterable[Observer] = (),
     progress: bool = False,
     stop_after: int | None = None,
+    until: Callable[["Run"], bool] = lambda run: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Result:
     """Trains the recipe's network, or goes on with it where `out` already holds checkpoints of the same recipe.
@@ -85,6 +86,7 @@ def train(
         observers: called with each record of metrics.jsonl, on the main process.
         progress: whether to show a bar.
         stop_after: stop, with a checkpoint, once this many steps are done in all.
+        until: asked after each step with the run, in every process; stop there, with a checkpoint, where it is true.
         clock: tells the time in seconds.
 
     Returns:
@@ -117,8 +119,11 @@ def train(
                     bar.update()
                     for observer in observers:
                         observer(record)
-                if step % recipe.checkpoint_every == 0 or step == last or run.is_over():
+                stopped = until(run)
+                if stopped or step % recipe.checkpoint_every == 0 or step == last or run.is_over():
                     run.checkpoint()
+                if stopped:
+                    break
         return run.finish()
 
 
@@ -326,7 +331,7 @@ class Run:
         if not len(validation):
             return {}
         began = self.clock()
-        scores = judge(self._result(), validation, self.recipe.criterion, self.accelerator)
+        scores = judge(self.result(), validation, self.recipe.criterion, self.accelerator)
         self.validating = self.clock() - began
         if scores[self.recipe.criterion] > self.progress.best:
             self.progress.best = scores[self.recipe.criterion]
@@ -337,7 +342,7 @@ class Run:
         """Guesses from one pair how long a validation takes."""
         if len(validation):
             began = self.clock()
-            judge(self._result(), [validation[0]], self.recipe.criterion, self.accelerator)
+            judge(self.result(), [validation[0]], self.recipe.criterion, self.accelerator)
             self.validating = (self.clock() - began) * math.ceil(len(validation) / self.accelerator.num_processes)
 
     def checkpoint(self):
@@ -371,13 +376,13 @@ class Run:
             "megapixels": round(step * recipe.batch * recipe.patch**2 / 1e6, 1),
             "wall_seconds": round(self.clock() - self.began),
         }
-        self.folder.save(name, self._result(), facts | {f"validation_{what}": score for what, score in scores.items()})
+        self.folder.save(name, self.result(), facts | {f"validation_{what}": score for what, score in scores.items()})
 
     def _plain(self) -> nn.Module:
         """The network that is trained, without what spreads it over processes."""
         return self.accelerator.unwrap_model(self.network)
 
-    def _result(self) -> nn.Module:
+    def result(self) -> nn.Module:
         """The network that the training is for: the average, where there is one."""
         return self.average.module if self.average else self._plain()
 

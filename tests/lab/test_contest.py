@@ -1,4 +1,4 @@
-"""Pixels descend a loss, and small networks learn from losses under equal conditions."""
+"""Pixels descend a loss, and small networks are entered for sums of losses."""
 
 import pytest
 import torch
@@ -13,11 +13,6 @@ from derainlib.recipe import Loss
 @pytest.fixture(scope="module")
 def scene():
     return miniature.shower("street", "heavy", size=(32, 40))
-
-
-@pytest.fixture(scope="module")
-def lessons():
-    return miniature.lessons(miniature.dry("street"), 6, size=24)
 
 
 class TestDescent:
@@ -59,42 +54,20 @@ class TestEntries:
             contest.entry("unet", (Loss("l1"),))
 
 
-class TestContest:
-    def test_conditions_are_equal(self, scene, lessons):
-        one = contest.entry("srn", (Loss("l1"),))
-        before = torch.get_rng_state()
-        courses = contest.compete({"A": one, "B": one}, lessons, scene, seed=3)
-        assert torch.equal(courses["A"].background, courses["B"].background)
-        assert torch.equal(before, torch.get_rng_state())
-        other = contest.compete({"A": one}, lessons, scene, seed=4)
-        assert not torch.equal(courses["A"].background, other["A"].background)
+class TestSums:
+    def test_sum_is_read(self):
+        found = contest.losses("mse + 0.5*ssim+1e-3 quasi_sparsity + .25 edge")
+        assert [(loss.term, loss.weight) for loss in found] == [
+            ("mse", 1.0), ("ssim", 0.5), ("quasi_sparsity", 1e-3), ("edge", 0.25),
+        ]  # fmt: skip
+        assert found[1].options == {"dissimilarity": True}
+        assert found[3].options == {"scale": 1}
 
-    def test_scores_are_told_as_they_come(self, scene, lessons):
-        seen = []
-        entries = {"A": contest.entry("menet", (Loss("l1"),))}
-        course = contest.compete(entries, lessons, scene, every=4, watch=seen.append)["A"]
-        assert [record["step"] for record in seen] == [4, 6]
-        assert seen[-1]["A (dB)"] == pytest.approx(metrics.psnr(course.background, scene.clean).item(), abs=1e-4)
-        assert [record["step"] for record in course.records] == [1, 2, 3, 4, 5, 6]
+    @pytest.mark.parametrize("term", contest.OPTIONS)
+    def test_every_loss_can_be_asked_for(self, term):
+        assert contest.entry("srn", contest.losses(f"l1 + 2 {term}")).losses[1].term == term
 
-    def test_scoring_leaves_the_training_as_it_is(self, scene, lessons):
-        entries = {"A": contest.entry("menet", (Loss("l1"),))}  # it has batch normalisation
-        often, seldom = (contest.compete(entries, lessons, scene, every=every)["A"] for every in (1, 6))
-        assert torch.equal(often.background, seldom.background)
-
-    @pytest.mark.parametrize("balance", ["fixed", "loss", "gradient", "uncertainty"])
-    def test_shares_add_up(self, scene, lessons, balance):
-        losses = Loss("l1"), Loss("edge", 0.1)
-        course = contest.compete({"A": contest.entry("srn", losses, balance)}, lessons, scene)["A"]
-        parts = contest.shares(course)
-        assert list(parts) == ["l1", "edge"]
-        assert all(sum(at) == pytest.approx(1) for at in zip(*parts.values(), strict=True))
-        if balance == "loss":  # two tasks are made equal
-            assert parts["l1"] == pytest.approx([0.5] * len(lessons))
-
-    def test_overlay_has_a_curve_each(self, scene, lessons):
-        entries = {title: contest.entry("srn", (Loss("l1"),)) for title in "AB"}
-        left, right = contest.overlay(contest.compete(entries, lessons, scene, every=2), 15.0).axes
-        assert [line.get_label() for line in left.lines] == ["A", "B", "rainy"]
-        assert left.lines[0].get_xdata().tolist() == [2, 4, 6]
-        assert [line.get_label() for line in right.lines] == ["A: l1", "B: l1"]
+    @pytest.mark.parametrize("text", ["", "l1 +", "l1 + sim", "l1 - ssim", "2 3 l1", "0.5", "ssim=2"])
+    def test_other_text_is_refused(self, text):
+        with pytest.raises(DerainError, match=r"is no loss: write a sum such as 'mse \+ 0.5 ssim' of .*edge, .*mse"):
+            contest.losses(text)

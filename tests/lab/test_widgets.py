@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from derainlib import images
 from derainlib.errors import DerainError, ImageError
 from derainlib.lab import widgets
 from derainlib.lab.pieces import MOST, Pieces
@@ -177,6 +178,57 @@ def test_useless_demonstration_is_refused(options, message):
 def test_slider_is_whole_only_where_everything_is():
     assert isinstance(slider(0, 4, 2), ipywidgets.IntSlider)
     assert isinstance(slider(0, 4, 2, step=0.5), ipywidgets.FloatSlider)
+
+
+def test_slider_over_values_that_are_far_apart():
+    live = demo(shade, level=widgets.stops([0.0, 0.1, 1.0], label="λ"))
+    assert repr(live) == "Demo(level: 0, 0.1, 1)"
+    live.controls["level"].set_state({"index": 2})
+    assert level(live.picture) == 1
+    assert live.controls["level"].description == "λ"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("rain.png", "rain.png"),
+        ("../../etc/passwd", "passwd"),
+        ("..\\..\\notes.txt", "notes.txt"),
+        ("..", "photograph"),
+        ("", "photograph"),
+        ("a\0b:c.jpg", "a_b_c.jpg"),
+        ("x" * 300 + ".jpg", "x" * 96 + ".jpg"),
+    ],
+)
+def test_uploaded_file_stays_in_its_folder(name, expected):
+    assert widgets._safe(name) == expected
+    seen = []
+    live = widgets.upload(lambda image: seen.append(image) or image, example=shade(0.4))
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 20), (255, 255, 255)).save(buffer, format="PNG")
+    send(live.controls["photograph"], buffer.getvalue(), name)
+    assert seen[-1].mean() == 1
+
+
+def test_picture_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch):
+    """A small file can promise a huge picture."""
+    monkeypatch.setattr(images, "MAX_PIXELS", 400)
+    live = widgets.upload(lambda image: image, example=torch.zeros(3, 16, 16))
+    buffer = io.BytesIO()
+    Image.new("L", (30, 20)).save(buffer, format="PNG")
+    with pytest.raises(ImageError, match="30 x 20 pixels, above the limit"):
+        send(live.controls["photograph"], buffer.getvalue())
+    assert "above the limit" in live._message.value
+
+
+def test_two_readers_do_not_share_a_photograph():
+    """Each has a kernel; and within one, two demonstrations keep theirs apart."""
+    mine, yours = (widgets.upload(lambda image: image, example=shade(0.4)) for _ in range(2))
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 30), (255, 255, 255)).save(buffer, format="PNG")
+    send(mine.controls["photograph"], buffer.getvalue())
+    assert level(mine.picture) == 1
+    assert level(yours.picture) == pytest.approx(0.4, abs=0.01)
 
 
 def test_before_after_holds_both_pictures():

@@ -26,8 +26,11 @@ def test_killed_and_resumed_equals_uninterrupted(uninterrupted, folder, killed, 
     assert_same(result.last, uninterrupted.last)
 
 
-def test_stopped_and_resumed_equals_uninterrupted(uninterrupted, folder, tmp_path):
-    training.train(tiny(), gather(folder), tmp_path, stop_after=3)
+@pytest.mark.parametrize(
+    "how", [{"stop_after": 3}, {"until": lambda run: run.progress.step == 3}], ids=lambda how: next(iter(how))
+)
+def test_stopped_and_resumed_equals_uninterrupted(uninterrupted, folder, tmp_path, how):
+    assert training.train(tiny(), gather(folder), tmp_path, **how).steps == 3
     result = training.train(tiny(), gather(folder), tmp_path)
     assert_same(result.last, uninterrupted.last)
 
