@@ -33,7 +33,7 @@ PARAMETERS = "parameters"
 
 _COMPREHENSIONS = {"listcomp", "setcomp", "dictcomp", "genexpr"}
 
-DEMOS = {"Demo", "demo", "before_after", "upload"}
+DEMOS = {"Demo", "demo", "before_after", "upload", "zoomed"}
 """What makes a demonstration, see `derainlib.lab.widgets`."""
 
 OPENING = ("**You will be able to**", "**You need**", "**Paper**", "<!-- navigation -->")

@@ -14,7 +14,7 @@ CONTENTS, NAVIGATION, SCORES, CHOICE = "contents", "navigation", "scores", "choi
 
 
 class Entry(NamedTuple):
-    """A notebook of the series; `name` is its file without the ending, numbered: 08, or 08b for the part that follows."""
+    """A notebook of the series; `name` is its file without the ending: numbered 08, or 08b for a second part."""
 
     name: str
     title: str

@@ -33,6 +33,7 @@ from derainlib.errors import DerainError
 from derainlib.lab import figures
 from derainlib.lab.curtain import LIVE, Curtain
 from derainlib.lab.pieces import File, Pieces
+from derainlib.lab.zoom import Zoomed
 
 _REMEMBERED = 64  # pictures that a demonstration keeps, so that moving back costs nothing
 _QUICK = 0.15  # seconds; a picture drawn faster follows the mouse, a slower one waits for its release
@@ -221,10 +222,22 @@ def before_after(
     Raises:
         DerainError: the sizes differ.
     """
-    left, right = _image(before), _image(after)
-    if left.size != right.size:
-        raise DerainError(f"{left.size} and {right.size} pixels: give two versions of one photograph")
-    return Curtain(left, right, names, [download(after, save_as)] if save_as else [])
+    return Curtain(_versions(before, after), names, [download(after, save_as)] if save_as else [])
+
+
+def zoomed(*images: Tensor | np.ndarray, names: Sequence[str] = ("rainy", "derained", "truth")) -> Zoomed:
+    """Versions of a photograph side by side, enlarged and moved together by wheel, hand or keys.
+
+    Args:
+        images: (3, H, W) or batches of one, in [0, 1], of equal size.
+        names: of the images, in their order; the first ones of the usual three where left out.
+
+    Raises:
+        DerainError: the sizes differ, or there are more images than names.
+    """
+    if not 0 < len(images) <= len(names):
+        raise DerainError(f"{len(images)} images and {len(names)} names: give a name for each image")
+    return Zoomed(_versions(*images), names[: len(images)])
 
 
 def download(image: Tensor | np.ndarray, name: str) -> ipywidgets.HTML:
@@ -352,6 +365,15 @@ def _hashable(value: object) -> bool:
     except TypeError:
         return False
     return True
+
+
+def _versions(*images: Tensor | np.ndarray) -> list[Image.Image]:
+    """Images as pictures of one size."""
+    pictures = [_image(image) for image in images]
+    if len({picture.size for picture in pictures}) > 1:
+        sizes = " and ".join(str(picture.size) for picture in pictures)
+        raise DerainError(f"{sizes} pixels: give versions of one photograph")
+    return pictures
 
 
 def _image(image: Tensor | np.ndarray) -> Image.Image:
