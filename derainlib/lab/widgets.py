@@ -32,12 +32,12 @@ from torch import Tensor
 from derainlib.errors import DerainError
 from derainlib.lab import figures
 from derainlib.lab.curtain import LIVE, Curtain
+from derainlib.lab.greeting import WAITS, Greeting
 from derainlib.lab.pieces import File, Pieces
 from derainlib.lab.zoom import Zoomed
 
 _REMEMBERED = 64  # pictures that a demonstration keeps, so that moving back costs nothing
 _QUICK = 0.15  # seconds; a picture drawn faster follows the mouse, a slower one waits for its release
-_WAITS = "<i>This page cannot answer while a cell runs: what you move meanwhile is answered when the cell ends.</i>"
 
 
 def slider(low: float, high: float, value: float, step: float = 1, label: str = "") -> ipywidgets.Widget:
@@ -115,9 +115,10 @@ class Demo:
         self._seen: dict[tuple, bytes] = {}
         natural = ipywidgets.Layout(max_width="100%", align_self="flex-start")
         self._image = ipywidgets.Image(format="png", layout=natural)
-        self._message, self._note = ipywidgets.HTML(), ipywidgets.HTML(_WAITS if _waits() else "")
+        self._message, self._note = ipywidgets.HTML(), ipywidgets.HTML(WAITS if _waits() else "")
         self._turn = threading.Lock()  # the last move decides what is shown, on however many threads they come
-        at_once(*self.controls.values())
+        greeting = Greeting(self._say)
+        at_once(*self.controls.values(), greeting)
         for name, control in self.controls.items():
             _dress(control, name)
             control.observe(self._follow, names="value")
@@ -131,7 +132,8 @@ class Demo:
             self._move(name, [value for value in _positions(self.controls[name]) if value != self.values[name]][:1])
         self.strip = figures.filmstrip(*zip(*self._move(filmed, values), strict=True))
         row = ipywidgets.Box([*self.controls.values()], layout=ipywidgets.Layout(flex_flow="row wrap"))
-        self._box = ipywidgets.VBox([row, self._note, self._message, self._image, *below])
+        self._box = ipywidgets.VBox([row, greeting, self._note, self._message, self._image, *below])
+        self._box.add_class("demonstration")
 
     @property
     def picture(self) -> bytes:
@@ -152,13 +154,17 @@ class Demo:
 
     def _follow(self, change) -> None:
         """Redraw. An exception is shown and raised: Jupyter only logs what a browser's message causes."""
-        self._note.value = _WAITS if _waits() else ""
+        self._say()
         try:
             self._draw()
         except Exception as error:
             self._message.value = f"<b>{type(error).__name__}:</b> {html.escape(str(error))}"
             raise
         self._message.value = ""
+
+    def _say(self) -> None:
+        """Tell the reader whether this page waits."""
+        self._note.value = WAITS if _waits() else ""
 
     def _draw(self) -> None:
         with self._turn:
