@@ -147,7 +147,7 @@ def pages(tool):
 
 
 @pytest.mark.parametrize(
-    ("path", "theme"), zip(STORED, itertools.cycle(["light", "dark"])), ids=lambda one: Path(one).stem
+    ("path", "theme"), list(zip(STORED, itertools.cycle(["light", "dark"]))), ids=lambda one: Path(one).stem
 )
 def test_stored_notebook_opens_without_a_kernel(pages, tmp_path, path, theme):
     """Every picture is there, no script fails but those that a page would fetch, and what moves by itself moves."""
