@@ -131,7 +131,7 @@ class Notebook:
     def dress(self, theme: str) -> None:
         """Change JupyterLab's colours: "JupyterLab Light" or "JupyterLab Dark"."""
         self.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
-        self.page.wait_for_selector(f'[data-jp-theme-name="{theme}"]')
+        self.page.wait_for_selector(f'[data-jp-theme-name="{theme}"]', state="attached")
 
     def cell(self, number: int):
         """A cell, the first being 0."""
