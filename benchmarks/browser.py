@@ -66,6 +66,7 @@ def jupyterlab(folder: Path, settings: Mapping[str, Mapping] | None = None) -> I
         places = {"JUPYTER_CONFIG_DIR": home, "JUPYTERLAB_SETTINGS_DIR": str(Path(home, "settings"))}
         places["JUPYTERLAB_WORKSPACES_DIR"] = str(Path(home, "workspaces"))
         words = ["--no-browser", f"--port={port}", "--IdentityProvider.token=", "--allow-root"]
+        words += ["--expose-app-in-browser"]  # or a page could not be asked for another theme
         command = [sys.executable, "-m", "jupyterlab", *words, f"--ServerApp.root_dir={folder}"]
         log = Path(home, "log")
         with log.open("w") as file:
@@ -126,6 +127,11 @@ class Notebook:
         page.goto(f"{address}/doc/tree/{name}?reset")
         page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
         page.get_by_text("| Idle").wait_for(timeout=90_000)
+
+    def dress(self, theme: str) -> None:
+        """Change JupyterLab's colours: "JupyterLab Light" or "JupyterLab Dark"."""
+        self.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
+        self.page.wait_for_selector(f'[data-jp-theme-name="{theme}"]', state="attached")
 
     def cell(self, number: int):
         """A cell, the first being 0."""

@@ -81,7 +81,8 @@ def main(arguments: Sequence[str] | None = None):
     facts = {"machine": common.machine(device), "rounds": options.rounds} | sizes
     common.write(options.out, facts | {"recipes": ROWS, "losses": found})
     for name, row in found.items():
-        print(f"{name:14} {1000 * row['seconds']:7.1f} ms  {1000 * row['added seconds']:+7.1f}  {row['kept MB']:7.1f} MB")
+        seconds, added = (1000 * row[key] for key in ("seconds", "added seconds"))
+        print(f"{name:14} {seconds:7.1f} ms  {added:+7.1f}  {row['kept MB']:7.1f} MB")
 
 
 if __name__ == "__main__":

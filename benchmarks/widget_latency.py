@@ -2,11 +2,12 @@
 
     python benchmarks/widget_latency.py [--moves N] [--out OUT]
 
-A notebook has a demonstration that changes pixels, one that runs a network, and a picture with a line to drag; then a
-cell trains QSNet, and only now anything moves. An answer that waits for the training comes when that ends. Told are
-seconds from the key to the moment when another picture stands in the page, for the line from the hand's move to the
-line's. A photograph above the server's 10 MB is uploaded meanwhile. When the training has ended the demonstrations are
-made again where the sliders ended: the pictures must be those that the moves beside the training led to.
+A notebook has a demonstration that changes pixels, one that runs a network, a picture with a line to drag, and two that
+are enlarged together; then a cell trains QSNet, and only now anything moves. An answer that waits for the training
+comes when that ends. Told are seconds from the key to the moment when another picture stands in the page, for the line
+from the hand's move to the line's, for the zoom from the wheel's turn to the larger pictures. A photograph above the
+server's 10 MB is uploaded meanwhile. When the training has ended the demonstrations are made again where the sliders
+ended: the pictures must be those that the moves beside the training led to.
 
 It needs playwright and Chromium, see `browser.py`. The results, benchmarks/results/widget_latency.json, have the first
 of the moves, their median, their 95th percentile and the longest; and how busy the machine was otherwise.
@@ -30,7 +31,7 @@ from derainlib.errors import DerainError
 SETTING_UP = """import torch
 import derainlib
 from derainlib.data import samples
-from derainlib.lab.widgets import before_after, demo, slider, upload
+from derainlib.lab.widgets import before_after, demo, slider, upload, zoomed
 
 pair, network = samples.load("rocket-light"), derainlib.load("srn")
 mean = lambda photograph: torch.nn.functional.adaptive_avg_pool2d(photograph, 32)"""
@@ -39,11 +40,15 @@ CELLS = {
     "pixels": "demo(lambda light: pair.rainy * light / 100, light=slider(0, 100, {light}))",
     "network": "demo(lambda light: derainlib.derain(pair.rainy * light / 100, network), light=slider(0, 100, {light}))",
     "line": "before_after(pair.rainy, pair.clean)",
+    "zoom": "zoomed(pair.rainy, pair.clean)",
     "upload": "upload(mean, example=pair.rainy)",
 }
 
 LIGHT = 20
 """Where the sliders start."""
+
+PATIENCE = 30
+"""Seconds within which a page must move what it moves by itself."""
 
 TRAINING = """import time
 from pathlib import Path
@@ -108,6 +113,29 @@ def drag(notebook: browser.Notebook, number: int, moves: int) -> list[float]:
     return times
 
 
+def turn(notebook: browser.Notebook, number: int, moves: int) -> list[float]:
+    """Seconds from each turn of the wheel over the pictures of a cell to all of them enlarged, or made smaller again.
+
+    Raises:
+        DerainError: the pictures are not enlarged alike.
+    """
+    page, frame, times = notebook.page, notebook.cell(number).locator(".zoomed"), []
+    frame.scroll_into_view_if_needed()
+    box = frame.locator("img").first.locator("..").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 3, box["y"] + box["height"] / 3)
+    widths = "frame => [...frame.querySelectorAll('img')].map(one => one.getBoundingClientRect().width)"
+    for move in range(moves):
+        before, began = frame.evaluate(widths), time.perf_counter()
+        page.mouse.wheel(0, 400 if move % 2 else -400)
+        while frame.evaluate(widths) == before:
+            if time.perf_counter() - began > PATIENCE:
+                raise DerainError(f"the wheel moved nothing in {PATIENCE} s")
+        times.append(time.perf_counter() - began)
+        if len({round(width) for width in frame.evaluate(widths)}) > 1:
+            raise DerainError("the pictures are not enlarged alike")
+    return times
+
+
 def photograph(path: Path) -> float:
     """Writes a JPEG of 14 MB, which no message of the server may have; its size in MB."""
     noise = np.random.default_rng(0).integers(0, 256, (2000, 3000, 3), dtype=np.uint8)
@@ -141,6 +169,7 @@ def measure(folder: Path, moves: int, seconds: float) -> dict:
         for name in again:
             found[name] = told([answer(notebook, place(name) + 1, seconds + 60) for _ in range(moves)])
         found["line"] = told(drag(notebook, place("line") + 1, moves))
+        found["zoom"] = told(turn(notebook, place("zoom") + 1, moves))
         uploading = notebook.cell(place("upload") + 1)
         choose = functools.partial(uploading.get_by_label("your photograph").set_input_files, large)
         took = until_changed(notebook, uploading.locator("img").first, choose, seconds + 60)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+HERE = Path(__file__).parent
+
 LONGEST = 12
 """Groups of tests whose CPU time is told one by one; the others are summed up."""
 
@@ -42,10 +44,10 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     """What is left out is skipped rather than deselected, so that the end of the run says what it did not look at."""
-    if any("browser" in item.path.parts for item in items) and (reason := why_no_browser(config)):
-        for item in items:
-            if "browser" in item.path.parts:
-                item.add_marker(pytest.mark.skip(reason))
+    looking = [item for item in items if item.path.is_relative_to(HERE / "browser")]
+    if looking and (reason := why_no_browser(config)):
+        for item in looking:
+            item.add_marker(pytest.mark.skip(reason))
     if config.option.quick:
         for item in items:
             if reason := why_not_quick(item):
@@ -56,7 +58,7 @@ def why_no_browser(config: pytest.Config) -> str:
     """What keeps tests through a browser out of this run; nothing, if they belong there."""
     if not config.option.browser:
         return "through a browser: make ci"
-    spec = importlib.util.spec_from_file_location("browser", Path(__file__).parents[1] / "benchmarks/browser.py")
+    spec = importlib.util.spec_from_file_location("browser", HERE.parent / "benchmarks/browser.py")
     browser = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(browser)
     return browser.missing()
@@ -64,7 +66,7 @@ def why_no_browser(config: pytest.Config) -> str:
 
 def why_not_quick(item: pytest.Item) -> str:
     """What keeps a test out of a quick run; nothing, if it belongs there."""
-    if "notebooks" in item.path.parts:
+    if item.path.is_relative_to(HERE / "notebooks"):
         return "about notebooks"
     if "derain_data" in item.fixturenames:
         return "needs research data"

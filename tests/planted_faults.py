@@ -96,6 +96,16 @@ def stripped(notebook: str) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
+def miscounted(notebook: str) -> str:
+    """A notebook of whose numbers in prose, each bound to its source, the first one has another digit."""
+    return re.sub(r"(<!-- = [^>]*-->)(\d)", lambda found: found[1] + str(9 - int(found[2])), notebook, count=1)
+
+
+def misled(notebook: str) -> str:
+    """A notebook whose first link to a neighbour leads nowhere."""
+    return notebook.replace(".ipynb)", ".ipynd)", 1)
+
+
 FAULTS = (
     # images, files
     Fault(
@@ -349,6 +359,23 @@ FAULTS = (
     Fault(
         "an exercise forgives every difference", "tests/lab/test_exercises.py",
         "if worst > self.tolerance * max(", "if worst > 1e9 * max(",
+    ),
+    Fault(
+        "an exercise refuses single numbers, right ones too", "tests/lab/test_exercises.py",
+        "if mine.shape != theirs.shape:", "if mine.shape != theirs.shape or not mine.shape:",
+    ),
+    Fault(
+        "a demonstration leaves no picture on the page", "tests/lab/test_widgets.py",
+        "LIVE: live} | figures.stored(self.strip)", "LIVE: live}",
+    ),
+    Fault(
+        "a photograph is stored with 256 colours", "tests/lab/test_figures.py", "_GRAPH = 2  #", "_GRAPH = 99  #",
+    ),
+    Fault(
+        "a wrong number in the prose of notebook 06", "tests/notebooks/test_gate.py", "# 06 · DCDNet\\n", miscounted,
+    ),
+    Fault(
+        "a broken link in notebook 04", "tests/notebooks/test_gate.py", "# 04 · Decomposition by descent", misled,
     ),
     Fault(
         "a notebook without its outputs", "tests/notebooks/test_gate.py",

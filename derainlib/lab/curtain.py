@@ -11,6 +11,7 @@ pass, as JupyterLab before a stored notebook is trusted, the two pictures stand 
 import base64
 import html
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
 import ipywidgets
@@ -52,24 +53,22 @@ oninput="this.closest('figure').style.setProperty('--zoom', this.value)"></label
 """The page has the arrow keys to itself: JupyterLab would take them to the next cell."""
 
 
-class Curtain:
-    """Two pictures of equal size in one frame: see the module's docstring.
+class Frame(ABC):
+    """Pictures that a page moves by itself; where it cannot, they stand side by side.
 
     Args:
-        before, after: RGB, of one size.
-        names: of the left and of the right one.
-        below: widgets under the frame, where a kernel runs.
+        pictures: RGB, of one size.
+        names: of the pictures.
+        below: widgets under them, where a kernel runs.
     """
 
-    def __init__(
-        self, before: Image.Image, after: Image.Image, names: tuple[str, str], below: Sequence[ipywidgets.Widget] = ()
-    ):
-        self.names, self._pictures = names, (before, after)
+    def __init__(self, pictures: Sequence[Image.Image], names: Sequence[str], below: Sequence[ipywidgets.Widget] = ()):
+        self.names, self._pictures = tuple(names), tuple(pictures)
         full = (_address("image/jpeg", base64.b64encode(_fine(picture)).decode()) for picture in self._pictures)
         self._box = ipywidgets.VBox([ipywidgets.HTML(self._page(full)), *below])
 
     def __repr__(self) -> str:
-        return f"Curtain({' | '.join(self.names)})"
+        return f"{type(self).__name__}({' | '.join(self.names)})"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, object]:
         live = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
@@ -77,8 +76,15 @@ class Curtain:
         strip = figures.filmstrip(map(figures.png, self._pictures), self.names)
         return {"text/plain": repr(self), LIVE: live, "text/html": self._page(small)} | figures.stored(strip)
 
+    @abstractmethod
     def _page(self, addresses: Iterable[str]) -> str:
         """The frame as HTML, its pictures where these addresses say."""
+
+
+class Curtain(Frame):
+    """Two pictures in one frame: see the module's docstring."""
+
+    def _page(self, addresses: Iterable[str]) -> str:
         (before, after), (left, right) = addresses, map(html.escape, self.names)
         return _PAGE.format(style=_STYLE, before=before, after=after, left=left, right=right)
 

@@ -30,7 +30,7 @@ PARAMETERS = "parameters"
 
 _COMPREHENSIONS = {"listcomp", "setcomp", "dictcomp", "genexpr"}
 
-DEMOS = {"Demo", "demo", "before_after", "upload", "Panel"}
+DEMOS = {"Demo", "demo", "before_after", "upload", "zoomed", "Panel"}
 """What makes a demonstration, see `derainlib.lab.widgets` and `derainlib.lab.panel`."""
 
 OPENING = ("**You will be able to**", "**You need**", "**Paper**", "<!-- navigation -->")

@@ -30,6 +30,7 @@ from derainlib.data.synthetic import Sources
 from derainlib.errors import DerainError, one_line
 from derainlib.lab import figures, widgets
 from derainlib.lab.curtain import LIVE
+from derainlib.lab.greeting import WAITS, Greeting
 from derainlib.layers import Pair
 from derainlib.models import weights
 from derainlib.recipe import Recipe
@@ -121,7 +122,10 @@ class Panel:
         self._image = ipywidgets.Image(format="png", layout={"max_width": "100%", "align_self": "flex-start"})
         self._image.tooltip = "curves of the runs, and what their networks make of a scene"
         self._status, self._message, self._note = (ipywidgets.HTML() for _ in range(3))
-        self._box = ipywidgets.VBox([*self._rows(), self._note, self._status, self._message, self._image])
+        greeting = Greeting(self._say)
+        widgets.at_once(greeting)
+        self._box = ipywidgets.VBox([*self._rows(), self._note, self._status, self._message, self._image, greeting])
+        self._box.add_class("demonstration")
         self._box.observe(lambda change: change["new"] is None and self.stop(), names="comm")  # the cell was closed
         self.controls["start"].on_click(lambda _: self.start())
         self.controls["stop"].on_click(lambda _: self.stop())
@@ -143,9 +147,12 @@ class Panel:
         """Whether a thread of this panel is at work."""
         return self._thread is not None and self._thread.is_alive()
 
+    def _say(self) -> None:
+        self._note.value = WAITS if widgets.waits() else ""
+
     def start(self) -> None:
         """Goes on with the runs that the controls ask for, or begins them; a mistake in them is told below."""
-        self._note.value = widgets.WAITS if widgets.waits() else ""
+        self._say()
         if self.is_training and not self._halt.is_set():
             self._complain(DerainError("it trains already: stop it first"))
             return

@@ -33,14 +33,14 @@ from torch import Tensor
 from derainlib.errors import DerainError
 from derainlib.lab import figures
 from derainlib.lab.curtain import LIVE, Curtain
+from derainlib.lab.greeting import WAITS, Greeting
 from derainlib.lab.pieces import File, Pieces
+from derainlib.lab.zoom import Zoomed
 
 _CHOSEN = (ipywidgets.Dropdown, ipywidgets.SelectionSlider)
 _WIDE = (ipywidgets.IntSlider, ipywidgets.FloatSlider, ipywidgets.SelectionSlider, ipywidgets.Text)
 _REMEMBERED = 64  # pictures that a demonstration keeps, so that moving back costs nothing
 _QUICK = 0.15  # seconds; a picture drawn faster follows the mouse, a slower one waits for its release
-WAITS = "<i>This page cannot answer while a cell runs: what you move meanwhile is answered when the cell ends.</i>"
-"""What a page without subshells says under its controls."""
 
 
 def slider(low: float, high: float, value: float, step: float = 1, label: str = "") -> ipywidgets.Widget:
@@ -132,7 +132,8 @@ class Demo:
         self._image = ipywidgets.Image(format="png", layout=natural)
         self._message, self._note = ipywidgets.HTML(), ipywidgets.HTML(WAITS if waits() else "")
         self._turn = threading.Lock()  # the last move decides what is shown, on however many threads they come
-        at_once(*self.controls.values())
+        greeting = Greeting(self._say)
+        at_once(*self.controls.values(), greeting)
         for name, control in self.controls.items():
             dress(control, name)
             control.observe(self._follow, names="value")
@@ -146,7 +147,8 @@ class Demo:
             self._move(name, [value for value in _positions(self.controls[name]) if value != self.values[name]][:1])
         self.strip = figures.filmstrip(*zip(*self._move(filmed, values), strict=True))
         row = ipywidgets.Box([*self.controls.values()], layout=ipywidgets.Layout(flex_flow="row wrap"))
-        self._box = ipywidgets.VBox([row, self._note, self._message, self._image, *below])
+        self._box = ipywidgets.VBox([row, greeting, self._note, self._message, self._image, *below])
+        self._box.add_class("demonstration")
 
     @property
     def picture(self) -> bytes:
@@ -167,13 +169,17 @@ class Demo:
 
     def _follow(self, change) -> None:
         """Redraw. An exception is shown and raised: Jupyter only logs what a browser's message causes."""
-        self._note.value = WAITS if waits() else ""
+        self._say()
         try:
             self._draw()
         except Exception as error:
             self._message.value = f"<b>{type(error).__name__}:</b> {html.escape(str(error))}"
             raise
         self._message.value = ""
+
+    def _say(self) -> None:
+        """Tell the reader whether this page waits."""
+        self._note.value = WAITS if waits() else ""
 
     def _draw(self) -> None:
         with self._turn:
@@ -237,10 +243,22 @@ def before_after(
     Raises:
         DerainError: the sizes differ.
     """
-    left, right = _image(before), _image(after)
-    if left.size != right.size:
-        raise DerainError(f"{left.size} and {right.size} pixels: give two versions of one photograph")
-    return Curtain(left, right, names, [download(after, save_as)] if save_as else [])
+    return Curtain(_versions(before, after), names, [download(after, save_as)] if save_as else [])
+
+
+def zoomed(*images: Tensor | np.ndarray, names: Sequence[str] = ("rainy", "derained", "truth")) -> Zoomed:
+    """Versions of a photograph side by side, enlarged and moved together by wheel, hand or keys.
+
+    Args:
+        images: (3, H, W) or batches of one, in [0, 1], of equal size.
+        names: of the images, in their order; the first ones of the usual three where left out.
+
+    Raises:
+        DerainError: the sizes differ, or there are more images than names.
+    """
+    if not 0 < len(images) <= len(names):
+        raise DerainError(f"{len(images)} images and {len(names)} names: give a name for each image")
+    return Zoomed(_versions(*images), names[: len(images)])
 
 
 def download(image: Tensor | np.ndarray, name: str) -> ipywidgets.HTML:
@@ -377,6 +395,15 @@ def _hashable(value: object) -> bool:
     except TypeError:
         return False
     return True
+
+
+def _versions(*images: Tensor | np.ndarray) -> list[Image.Image]:
+    """Images as pictures of one size."""
+    pictures = [_image(image) for image in images]
+    if len({picture.size for picture in pictures}) > 1:
+        sizes = " and ".join(str(picture.size) for picture in pictures)
+        raise DerainError(f"{sizes} pixels: give versions of one photograph")
+    return pictures
 
 
 def _image(image: Tensor | np.ndarray) -> Image.Image:

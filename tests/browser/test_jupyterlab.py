@@ -1,19 +1,16 @@
 """What a reader does in JupyterLab and in an exported page, through a headless browser: `make ci` runs these."""
 
-import importlib
-import io
 import json
-from pathlib import Path
 
 import nbformat
-import numpy as np
 import pytest
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
-from PIL import Image
 
+from derainlib import images
 from derainlib.data import samples
-from derainlib.lab.widgets import before_after
+from derainlib.lab.widgets import before_after, download, zoomed
+from tests.browser import rules
 
 CELL = """from derainlib.data import samples
 from derainlib.lab import pieces
@@ -22,18 +19,6 @@ from derainlib.lab.widgets import before_after, upload
 pieces.MOST = 2_000_000
 pair = samples.load("rocket-light")
 before_after(pair.rainy, pair.clean)"""
-
-
-@pytest.fixture
-def tool(monkeypatch):
-    """Gives a module of benchmarks/."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
-    return importlib.import_module
-
-
-def is_drawn(screenshot: bytes) -> bool:
-    """Whether there is anything but a plain ground."""
-    return np.asarray(Image.open(io.BytesIO(screenshot)).convert("L")).std() > 10
 
 
 def use(page, frame) -> None:
@@ -50,7 +35,7 @@ def use(page, frame) -> None:
     assert place(frame) == pytest.approx(0.26, abs=0.01)
     assert float(line.input_value()) == pytest.approx(26, abs=1)
     before = frame.locator("div").screenshot()
-    assert is_drawn(before)
+    assert rules.is_drawn(before)
     zoom.focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_timeout(100)
@@ -70,7 +55,7 @@ def test_widgets_answer_while_a_cell_trains(tool, tmp_path):
     assert tool("widget_latency").main(["--moves", "3", "--seconds", "400", "--out", str(out)]) == 0
     found = json.loads(out.read_text())["seconds"]
     assert found["upload"]["MB"] > 10
-    assert all(0 < found[name]["longest"] < 60 for name in ("pixels", "network", "line"))
+    assert all(0 < found[name]["longest"] < 60 for name in ("pixels", "network", "line", "zoom"))
 
 
 def test_line_and_files_in_jupyterlab(tool, tmp_path):
@@ -92,6 +77,76 @@ def test_line_and_files_in_jupyterlab(tool, tmp_path):
         ):
             button.set_input_files(tmp_path / f"{name}.jpg")
             notebook.cell(1).get_by_text(answer).wait_for(timeout=30_000)
+
+
+SLOW_KERNEL = """import time
+from derainlib.lab.widgets import demo, slider
+live = demo(lambda light: [[light / 10] * 20] * 20, light=slider(0, 10, 3))"""
+
+
+def test_page_without_subshells_says_that_it_waits(tool, tmp_path):
+    """At once where the kernel is free, and before it answers where a cell runs."""
+    browser = tool("browser")
+    browser.write(tmp_path / "page.ipynb", [SLOW_KERNEL, "live", "time.sleep(25)"])
+    serial = {"apputils-extension/kernels-settings": {"commsOverSubshells": "disabled"}}
+    with browser.jupyterlab(tmp_path, serial) as address, browser.window() as page:
+        notebook = browser.Notebook(page, address, "page.ipynb")
+        notebook.run(0)
+        notebook.run(1)
+        notebook.cell(1).get_by_text("cannot answer while a cell runs").wait_for(timeout=60_000)
+        notebook.cell(1).get_by_role("slider", name="light").wait_for(timeout=30_000)
+        notebook.cell(0).locator(".cm-content").click()
+        for _ in range(3):  # run all: the demonstration is shown, and the next cell runs at once
+            page.keyboard.press("Shift+Enter")
+        notebook.cell(1).get_by_text("The kernel is busy").wait_for(timeout=60_000)
+        assert notebook.prompt(2) == "[*]:"
+        notebook.cell(1).get_by_text("cannot answer while a cell runs").wait_for(timeout=90_000)
+
+
+def test_pictures_are_enlarged_and_moved_together(tool, tmp_path):
+    """By wheel, hand and keys; over pictures that nobody clicked the wheel scrolls; the download is the image."""
+    pair = samples.load("rocket-light")
+    data = zoomed(pair.rainy, pair.clean, pair.clean)._repr_mimebundle_()
+    link = download(pair.clean, "dry.png").value
+    text = data["text/html"] + link + "<p style='height: 3000px'></p>" + data["text/html"]
+    (tmp_path / "page.html").write_text(f"<meta charset='utf-8'><body style='width: 900px'>{text}")
+    with tool("browser").window() as page:
+        page.goto((tmp_path / "page.html").as_uri())
+        frame, other = page.locator(".zoomed").all()
+        box = frame.locator("section > div > div").nth(1).bounding_box()
+        x, y = box["x"] + 0.75 * box["width"], box["y"] + 0.25 * box["height"]
+        page.mouse.move(x, y)
+        page.mouse.wheel(0, 50)
+        page.wait_for_function("scrollY > 0")
+        page.mouse.wheel(0, -50)
+        page.wait_for_function("scrollY === 0")
+        assert stand(frame) == [1, 50, 50]
+        page.mouse.click(x, y)
+        page.mouse.wheel(0, -400)  # twice as large, and what lies under the pointer stays there
+        page.wait_for_function("frame => frame.querySelector('input').value > 1", arg=frame.element_handle())
+        assert stand(frame) == pytest.approx([2, 75, 25], abs=0.5)
+        page.mouse.down()
+        page.mouse.move(x + box["width"] / 10, y - box["height"] / 10)
+        page.mouse.up()
+        assert stand(frame) == pytest.approx([2, 65, 35], abs=0.5)
+        for key in ("ArrowLeft", "ArrowDown", "+"):
+            page.keyboard.press(key)
+        assert stand(frame) == pytest.approx([2.5, 60, 40], abs=0.5)
+        boxes = [one.bounding_box() for one in frame.locator("img").all()]
+        assert len({(round(one["width"]), round(one["y"])) for one in boxes}) == 1
+        assert boxes[0]["width"] == pytest.approx(2.5 * box["width"], rel=0.01)
+        frame.get_by_role("slider", name="zoom").press("Home")
+        assert stand(frame)[0] == 1
+        assert stand(other) == [1, 50, 50]  # each figure moves for itself
+        with page.expect_download() as saved:
+            page.get_by_role("link", name="save dry.png").click()
+        assert saved.value.suggested_filename == "dry.png"
+        assert images.read(saved.value.path()).shape == pair.clean[0].shape
+
+
+def stand(frame) -> list[float]:
+    """Where a figure stands: its zoom, and the per cent from left to right and from top to bottom."""
+    return [float(part.input_value()) for part in frame.locator("input").all()]
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -242,8 +242,23 @@ def test_before_after_holds_both_pictures():
     strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("L"))
     assert (strip[28, 8], strip[28, 32]) == (0, 255)
     assert 'download="dry.png"' in live._box.children[1].value
-    with pytest.raises(DerainError, match="two versions of one photograph"):
+    with pytest.raises(DerainError, match="versions of one photograph"):
         widgets.before_after(shade(0), torch.zeros(3, 8, 8))
+
+
+def test_zoomed_holds_all_pictures():
+    live = widgets.zoomed(shade(0.0), shade(0.5), shade(1.0), names=("rainy", "<dry>", "truth"))
+    data = live._repr_mimebundle_()
+    assert data["text/plain"] == "Zoomed(rainy | <dry> | truth)"
+    for page in (data["text/html"], live._box.children[0].value):
+        shown = re.findall(r'<img src="data:image/\w+;base64,([^"]+)" alt="([^"]+)"', page)
+        assert [name for _, name in shown] == ["rainy", "&lt;dry&gt;", "truth"]
+        assert [level(base64.b64decode(content)) for content, _ in shown] == pytest.approx([0, 0.5, 1], abs=0.01)
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size == (64, 36)
+    assert repr(widgets.zoomed(shade(0), shade(1))) == "Zoomed(rainy | derained)"
+    for wrong, message in (([shade(0)] * 4, "4 images and 3 names"), ([shade(0), torch.zeros(3, 8, 8)], "versions")):
+        with pytest.raises(DerainError, match=message):
+            widgets.zoomed(*wrong)
 
 
 def test_stored_curtain_is_small():
