@@ -235,6 +235,7 @@ ROWS = (
     ("Rain100L, 100 pairs", "rain100l", "psnr_y", "ssim_y"),
     ("hold-out, light rain", "holdout-light", "psnr_rgb", "ssim_y"),
     ("hold-out, heavy rain", "holdout-heavy", "psnr_rgb", "ssim_y"),
+    ("RainTrainH's own layers, 17", "raintrainh", "psnr_rgb", "ssim_y"),
     ("light rain, turned by 90°", "holdout-side-light", "psnr_rgb", "ssim_y"),
     ("heavy rain, turned by 90°", "holdout-side-heavy", "psnr_rgb", "ssim_y"),
     ("broad streaks out of focus", "holdout-wide", "psnr_rgb", "ssim_y"),

@@ -114,8 +114,11 @@ def streets_drawn_once():
 
 
 @pytest.mark.usefixtures("streets_drawn_once")
-@pytest.mark.parametrize("name", recipes.list_recipes())
-def test_every_recipe_trains_at_its_tiny_scale(name, tmp_path):
+@pytest.mark.parametrize(("place", "name"), list(enumerate(recipes.list_recipes())))
+def test_every_recipe_trains_at_its_tiny_scale(place, name, turns, request, tmp_path):
+    """A quarter in turn, since `tests/training/test_loop.py` trains a step of each."""
+    if not request.config.option.all_notebooks and (reason := turns.why_not(place, set())):
+        pytest.skip(reason)
     run_here(recipe=name, out_dir=str(tmp_path / "run"))
     card = weights.card(tmp_path / "run/last.safetensors")
     assert card["recipe"] == json.loads(recipes.get(name, "tiny").to_json())
