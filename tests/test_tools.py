@@ -468,10 +468,21 @@ def test_tables_refuse(tool, capsys, monkeypatch, small_data):
         (["out"], "must name the folder of the research data"),
         (["out", "--data", str(small_data), "--minutes", "0"], "--minutes must be positive"),
         (["out", "--data", str(small_data), "--plans", "snow"], "invalid choice: 'snow'"),
+        (
+            ["out", "--data", str(small_data), "--plans", "brn", "--tables", "qsnet/table-4"],
+            "has the table qsnet/table-4",
+        ),
     ):
         with pytest.raises(SystemExit):
             script.parse(words)
         assert told in capsys.readouterr().err
+
+
+def test_single_tables_of_the_plans(tool, small_data, tmp_path):
+    script = tool("tables")
+    options = script.parse([str(tmp_path), "--data", str(small_data), "--tables", "qsnet/table-5", "brn/table-4"])
+    asked = [script.order(script.PLANS[name], tmp_path, options).studies for name in options.plans]
+    assert asked == [("qsnet/table-5",), ("brn/table-4",)]
 
 
 def test_ledger_on_the_page_is_the_measured_one(tool):

@@ -112,7 +112,7 @@ def order(plan: Plan, folder: Path, options: argparse.Namespace) -> studies.Orde
     photographs = {"clean_dir": str(options.data), "clean_list": str(options.out / "lists" / CLEAN)}
     data = {"scenes_dir": str(options.data / "camvid")} if plan.streets else photographs
     return studies.Order(
-        plan.studies,
+        tuple(name for name in plan.studies if name in (options.tables or plan.studies)),
         str(folder),
         steps=plan.steps,
         seeds=tuple(options.seeds),
@@ -200,6 +200,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, each on one core (%(default)s)")
     parser.add_argument("--data", type=Path, default=os.environ.get("DERAIN_DATA") or None, help="(DERAIN_DATA)")
     parser.add_argument("--plans", nargs="+", default=list(PLANS), choices=PLANS, metavar="NAME")
+    parser.add_argument("--tables", nargs="+", metavar="NAME", help="of the plans' tables only these, qsnet/table-4 …")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="each row is trained for each (0 1)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where finished reports go (benchmarks/results)")
     parser.add_argument("--cost", action="store_true", help="only tell what each plan costs, and end")
@@ -208,6 +209,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--data (or DERAIN_DATA) must name the folder of the research data")
     if not options.minutes > 0 or options.jobs < 1:
         parser.error("--minutes must be positive, and --jobs at least 1")
+    planned = {name: PLANS[name].studies for name in options.plans}
+    if unknown := {*(options.tables or ())} - {table for tables in planned.values() for table in tables}:
+        parser.error(f"none of these plans has the table {', '.join(sorted(unknown))}")
+    if options.tables:
+        options.plans = [name for name, tables in planned.items() if {*tables} & {*options.tables}]
     return options
 
 
