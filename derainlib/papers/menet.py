@@ -253,11 +253,14 @@ FIGURES = (
 )  # fmt: skip
 
 CLAIMS = (
-    claim("a VGG loss costs more than twice as much as the edge loss", "Section IV-C", "waits"),
+    claim("a VGG loss costs more than twice as much as the edge loss", "Section IV-C", "shown",
+          "10b: What a loss costs", note="VGG16 up to relu3_3 in the place of VGG19 up to conv3_4"),
     claim("untrained features are enough for a loss", "Section III-C", "waits", "menet/table-4-more"),
     claim("balance by gradients should be best in theory", "Section III-C", "shown",
           "11b: What the paper found, and what we find"),
-    claim("five fixed crops and their mirror images make 18,000 patches", "Section IV-A", "waits"),
+    claim("five fixed crops and their mirror images make 18,000 patches", "Section IV-A", "partly",
+          "10b: What text and code leave open",
+          note="the count is our recipes' epoch; places and mirroring are drawn anew each time"),
     claim("subpixels lose nothing on the way down", "Section III-C", "shown", "10: Going down without losing a pixel"),
     claim("Algorithm 1: weights from gradients", "Section III-C", "code", "derainlib.losses.balance.GradientBalanced"),
     claim("Algorithm 2: weights from losses", "Section III-C", "code", "derainlib.losses.balance.LossBalanced"),

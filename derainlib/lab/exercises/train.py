@@ -59,6 +59,9 @@ steps_of_the_paper = Exercise(
         "That is one epoch; there are 100.": (
             lambda stride: 1_254 * ((481 - 100) // stride + 1) * ((321 - 100) // stride + 1) // 12
         ),
+        "Places across and places down are multiplied, not added: the patches lie on a grid.": (
+            lambda stride: 100 * 1_254 * ((481 - 100) // stride + 1 + (321 - 100) // stride + 1) // 12
+        ),
         "Those are patches; a step takes 12 of them.": lambda stride: 12 * _steps(stride),
         "The first place counts too: floor((side − 100) / stride) + 1.": (
             lambda stride: 100 * 1_254 * ((481 - 100) // stride) * ((321 - 100) // stride) // 12
