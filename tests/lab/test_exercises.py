@@ -91,10 +91,11 @@ class TestOfNotebooks:
 
 @pytest.mark.parametrize("name", FULL)
 class TestOfEachKind:
-    """What a new exercise must have: `slips` beside it, and its other ways in `ways.py` or in a test of its own."""
+    """What a new exercise must have: `slips` beside it, and its other ways in `ways.py`, `paper_ways.py` or a test of its own."""
 
-    def test_five_slips_have_a_sentence(self, name):
+    def test_five_slips_have_a_sentence_and_the_answer_its_use(self, name):
         assert len(FULL[name].slips) >= 5
+        assert FULL[name].why
 
     def test_three_other_ways_are_taken(self, name):
         ways = (WAYS | paper_ways.WAYS).get(name) or importlib.import_module(
