@@ -91,7 +91,7 @@ class TestOfNotebooks:
 
 @pytest.mark.parametrize("name", FULL)
 class TestOfEachKind:
-    """What a new exercise must have: `slips` beside it, its other ways in `ways.py` or `paper_ways.py` or its own test."""
+    """What a new exercise must have: `slips` beside it, and its other ways in `ways.py` or beside it."""
 
     def test_five_slips_have_a_sentence_and_the_answer_its_use(self, name):
         assert len(FULL[name].slips) >= 5
