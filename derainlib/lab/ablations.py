@@ -274,6 +274,19 @@ def sizes(report: Mapping) -> str:
     return evaluation.aligned(lines)
 
 
+def best(report: Mapping) -> str:
+    """On how many images of the set nearest to the paper's each row has the highest PSNR, in a line.
+
+    Raises:
+        DerainError: the report has no scores by image.
+    """
+    place = closest(report)
+    scores = by_image(report, place)
+    counts = scores.idxmax(axis=1).value_counts().reindex(scores.columns, fill_value=0)
+    shares = "; ".join(f"{row} on {count}" for row, count in counts.items())
+    return f"{report['study']}, {len(scores)} images of {place}; the best row is {shares}"
+
+
 def waiting() -> str:
     """The studies that were not run yet, a line each."""
     left = [table for table in studies.STUDIES.values() if not coverage.reports(table)]

@@ -186,6 +186,15 @@ def test_what_the_rows_of_a_table_derain():
     assert len({image.numpy().tobytes() for image in images}) == 6
 
 
+def test_best_rows_are_counted_by_image():
+    found = report([1.0, 2.0, 3.0], PAPER[:3])
+    for row, scores in zip(found["rows"], ([5, 1, 5, 5], [2, 2, 2, 2], [3, 3, 9, 3]), strict=True):
+        row["sets"]["holdout-heavy"] = copy.deepcopy(row["sets"]["holdout-heavy"])
+        row["sets"]["holdout-heavy"]["psnr_rgb"]["by_image"] = scores
+    line = "x/table-1, 4 images of holdout-heavy; the best row is a on 2; b on 0; c on 2"
+    assert ablations.best(found) == line
+
+
 def test_sizes_stand_beside_both_scores():
     lines = ablations.sizes(ablations.report("brn/table-3")).splitlines()
     assert lines[0].split("  ")[0] == "brn/table-3"
