@@ -17,7 +17,6 @@ import json
 import math
 import multiprocessing
 import os
-import re
 import statistics
 import sys
 import tempfile
@@ -188,8 +187,8 @@ def keep(asked: studies.Order, results: Path, weights_dir: Path):
         files.write_atomically(results / f"study_{name}.json", report)
         for row in study.rows:
             last = asked.trial(row, asked.seeds[0]).last
-            label = re.sub(r"\W+", "-", row.label).strip("-")
-            weights.save(weights.load(last).half(), weights_dir / f"{name}-{label}.safetensors", weights.card(last))
+            small = weights.load(last).half()
+            weights.save(small, weights_dir / f"{study.file(row.label)}.safetensors", weights.card(last))
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

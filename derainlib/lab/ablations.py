@@ -3,6 +3,7 @@
     found = ablations.reports()                         # by the table's name, in the papers' order
     print(ablations.overview(found))
     ablations.draw(found["menet/table-1"], "rain100l")  # over the rainy input, over the reference row, and the paper
+    ablations.derained(ablations.trained()["brn/table-3"], pair)    # what each row's network makes of a photograph
 
 Nothing here names a table: a report that `tools/tables.py` adds is in the notebook when that is published again. A
 measure is "psnr" or "ssim" throughout; of ours that is PSNR in RGB and SSIM in Y, as `coverage.OURS` has them.
@@ -14,24 +15,32 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas
 import seaborn
+import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
+from torch import Tensor
 
-from derainlib import evaluation, papers, recipes, studies
+from derainlib import evaluation, metrics, papers, recipes, studies
 from derainlib.errors import DerainError
 from derainlib.lab import coverage, figures
 from derainlib.lab.coverage import OURS
 from derainlib.lab.figures import COLOURS, Picture
+from derainlib.layers import Pair
+from derainlib.models import weights
 
 AXES = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
 """The measures as axes call them."""
 
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 10: 2.262}
 """By how many standard errors a 95 % interval of Student's reaches to each side, by the number of values."""
+
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks" / "weights"
+"""Where the small networks of the tables' rows lie; they come with the repository."""
 
 _TICKS = (0, 0.5, 1, 2, 5, 10, 20)
 _DEALS = 5000
@@ -206,6 +215,38 @@ def _as_theirs(ours: np.ndarray, theirs: np.ndarray) -> int:
     return int(((ours[:, :, None] - ours[:, None, :]) * theirs > 0).sum())
 
 
+# --- networks ------------------------------------------------------------------------------------------------------
+
+
+def trained(folder: Path = FOLDER) -> dict[str, dict[str, Path]]:
+    """The weights of the papers' rows that lie in a folder: by table, then by the row's label, in the papers' order."""
+    found: dict[str, dict[str, Path]] = {}
+    for name, table in papers.TABLES.items():
+        paths = {row.label: folder / f"{table.file(row.label)}.safetensors" for row in table.rows}
+        if there := {label: path for label, path in paths.items() if path.is_file()}:
+            found[name] = there
+    return found
+
+
+def derained(rows: Mapping[str, Path], pair: Pair, protocol: str = "rgb") -> dict[str, Tensor]:
+    """What each row's network makes of a photograph, between the rainy one and the truth.
+
+    Args:
+        rows: weights by label, as `trained` has them for a table.
+        pair: the photograph and its truth, a batch of one.
+        protocol: on what PSNR is taken, a name in `metrics.PROTOCOLS`.
+
+    Returns:
+        Images (1, 3, H, W) in [0, 1], by titles with their PSNR: "rainy O: 12.6 dB", "BRN: 22.1 dB", …, "truth B".
+    """
+    images = {"rainy O": pair.rainy}
+    with torch.inference_mode():
+        for label, path in rows.items():
+            images[label] = weights.load(path)(pair.rainy).background.clamp(0, 1)
+    scores = {label: metrics.psnr(image, pair.clean, protocol).item() for label, image in images.items()}
+    return {f"{label}: {scores[label]:.1f} dB": image for label, image in images.items()} | {"truth B": pair.clean}
+
+
 # --- words ---------------------------------------------------------------------------------------------------------
 
 
@@ -219,6 +260,31 @@ def overview(found: Mapping[str, Mapping], measure: str = "psnr") -> str:
         line += [f"1/{pixels(report):,.0f}", f"{report['seconds'] / 3600:.1f}", str(len(below(report, measure)))]
         lines.append([*line, *(order if of else ["none given", "", ""])])
     return evaluation.aligned(lines)
+
+
+def sizes(report: Mapping) -> str:
+    """A line for each row: its parameters, and PSNR on the set nearest to the paper's, ours and the paper's."""
+    place = closest(report)
+    lines = [[report["study"], "parameters", f"{place} (dB)", "the paper (dB)"]]
+    for row, name, one in _scores(report, "psnr"):
+        if name == place:
+            theirs = (found["psnr"] for found in papers.get(report["study"]).row(row["row"]).figures.values())
+            paper = next(theirs, None)
+            lines.append([row["row"], f"{row['parameters']:,}", f"{one['mean']:.2f}", f"{paper:.2f}" if paper else "–"])
+    return evaluation.aligned(lines)
+
+
+def best(report: Mapping) -> str:
+    """On how many images of the set nearest to the paper's each row has the highest PSNR, in a line.
+
+    Raises:
+        DerainError: the report has no scores by image.
+    """
+    place = closest(report)
+    scores = by_image(report, place)
+    counts = scores.idxmax(axis=1).value_counts().reindex(scores.columns, fill_value=0)
+    shares = "; ".join(f"{row} on {count}" for row, count in counts.items())
+    return f"{report['study']}, {len(scores)} images of {place}; the best row is {shares}"
 
 
 def waiting() -> str:

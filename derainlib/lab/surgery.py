@@ -6,24 +6,20 @@
     surgery.harm(network, patient, pair)                                  # in dB
 
 Each operation returns a copy. It tells what *these* weights rely on, not what a network without the part could learn:
-that is an ablation, which trains again (`trained`).
+that is an ablation, which trains again (`derainlib.lab.ablations`).
 """
 
 import copy
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from derainlib import metrics, papers
+from derainlib import metrics
 from derainlib.errors import DerainError
 from derainlib.lab import figures, insight
 from derainlib.layers import Layers, Pair
-from derainlib.models import weights
 from derainlib.models.dcdnet import DCDNet
 from derainlib.models.menet import MENET
 from derainlib.models.phpnet import PHPNet
@@ -312,40 +308,3 @@ def beyond(network: nn.Module, pair: Pair, stages: int) -> list[float]:
     with torch.inference_mode():
         found: Layers = insight.staged(network, stages)(pair.rainy, keep=True)
     return [metrics.psnr(image.clamp(0, 1), pair.clean).mean().item() for image in found.stages]
-
-
-# --- ablations -------------------------------------------------------------------------------------------------------
-
-
-class Trained(NamedTuple):
-    """A row of a paper's table, whose small network was trained by us.
-
-    Attributes:
-        label: the row, as the paper has it.
-        path: of the weights.
-        figures: the paper's, by set and measure.
-    """
-
-    label: str
-    path: Path
-    figures: Mapping[str, Mapping[str, float]]
-
-    def load(self) -> nn.Module:
-        """The network."""
-        return weights.load(self.path)
-
-
-def trained(folder: str | Path) -> dict[str, list[Trained]]:
-    """The rows of the papers' ablations whose weights lie in a folder, by table, in the papers' order.
-
-    Args:
-        folder: the notebooks' `weights`; a file is called by its table and its row, `brn-table-3-CRN.safetensors`.
-    """
-    found: dict[str, list[Trained]] = {}
-    for name, table in papers.TABLES.items():
-        for row in table.rows:
-            label = re.sub(r"\W+", "-", row.label).strip("-")  # as tools/tables.py calls its files
-            path = Path(folder, f"{name.replace('/', '-')}-{label}.safetensors")
-            if path.is_file():
-                found.setdefault(name, []).append(Trained(row.label, path, row.figures))
-    return found

@@ -1,6 +1,7 @@
 """What a table of a paper is here: rows, each with the training set-up that it stands for and the paper's figures."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
@@ -104,6 +105,11 @@ class Table:
         self._require([label])
         (found,) = (row for row in self.rows if row.label == label)
         return found
+
+    def file(self, label: str) -> str:
+        """The name, without an ending, of what one training of the row `label` leaves: "brn-table-3-BRN-x-r"."""
+        plain = re.sub(r"(?<=\w)\+", "plus", label)  # SRN+ is another network than SRN
+        return re.sub(r"\W+", "-", f"{self.name}-{plain}").strip("-")
 
     def only(self, labels: Sequence[str]) -> "Table":
         """The same table with these rows and the reference; without labels, all of it.

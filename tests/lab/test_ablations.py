@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from derainlib import evaluation
+from derainlib import evaluation, metrics, papers
 from derainlib.errors import DerainError
-from derainlib.lab import ablations, coverage, figures, tables
+from derainlib.lab import ablations, coverage, figures, miniature, tables
 from derainlib.lab import results as kept
 from derainlib.lab.exercises import ablation_studies as exercises
+from derainlib.models import weights
 
 PAPER = [29.94, 31.70, 32.03, 33.15, 30.50]
 OURS = [28.9, 28.7, 29.3, 28.6, 29.0]
@@ -149,6 +150,56 @@ def test_floors_by_hand():
 @pytest.mark.parametrize("count", ablations.STUDENT)
 def test_students_factors_are_scipys(count):
     assert ablations.STUDENT[count] == pytest.approx(stats.t.ppf(0.975, count - 1), abs=5e-4)
+
+
+# --- networks ------------------------------------------------------------------------------------------------------
+
+
+def test_trained_rows_are_found_by_table_and_row_in_the_papers_order(tmp_path):
+    names = ("brn-table-3-CRN", "brn-table-3-BRN-x-r", "brn-table-4-SRNplus", "brn-table-9-CRN", "notes")
+    for name in names:
+        (tmp_path / f"{name}.safetensors").touch()
+    found = ablations.trained(tmp_path)
+    assert {table: list(rows) for table, rows in found.items()} == {
+        "brn/table-3": ["CRN", "BRN x→r"],
+        "brn/table-4": ["SRN+"],
+    }
+    assert found["brn/table-3"]["BRN x→r"].stem == "brn-table-3-BRN-x-r"
+
+
+def test_no_two_rows_share_a_file():
+    names = [table.file(row.label) for table in papers.TABLES.values() for row in table.rows]
+    assert len(names) == len(set(names))
+
+
+def test_what_the_rows_of_a_table_derain():
+    pair = miniature.shower("chelsea", "heavy", 5, (24, 32))
+    rows = ablations.trained()["brn/table-3"]
+    assert list(rows) == ["CRN", "BRN x→r", "BRN r→x", "BRN"]
+    shown = ablations.derained(rows, pair, "y")
+    titles, images = list(shown), list(shown.values())
+    crn = weights.load(rows["CRN"])(pair.rainy).background.detach().clamp(0, 1)
+    for title, image, name in zip(titles, (pair.rainy, crn), ("rainy O", "CRN"), strict=False):
+        assert title == f"{name}: {metrics.psnr(image, pair.clean, 'y').item():.1f} dB"
+    np.testing.assert_array_equal(images[1], crn)
+    assert (titles[-1], images[-1]) == ("truth B", pair.clean)
+    assert len({image.numpy().tobytes() for image in images}) == 6
+
+
+def test_best_rows_are_counted_by_image():
+    found = report([1.0, 2.0, 3.0], PAPER[:3])
+    for row, scores in zip(found["rows"], ([5, 1, 5, 5], [2, 2, 2, 2], [3, 3, 9, 3]), strict=True):
+        row["sets"]["holdout-heavy"] = copy.deepcopy(row["sets"]["holdout-heavy"])
+        row["sets"]["holdout-heavy"]["psnr_rgb"]["by_image"] = scores
+    line = "x/table-1, 4 images of holdout-heavy; the best row is a on 2; b on 0; c on 2"
+    assert ablations.best(found) == line
+
+
+def test_sizes_stand_beside_both_scores():
+    lines = ablations.sizes(ablations.report("brn/table-3")).splitlines()
+    assert lines[0].split("  ")[0] == "brn/table-3"
+    assert [line.split()[-3] for line in lines[1:]] == ["77,174", "86,390", "86,390", "95,606"]
+    assert [line.split()[-1] for line in lines[1:]] == ["30.04", "30.22", "30.01", "30.47"]
 
 
 # --- whatever comes ------------------------------------------------------------------------------------------------

@@ -1,7 +1,5 @@
 """Operations do what they say, to a copy; what is harmless by algebra does no harm."""
 
-import itertools
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -180,16 +178,3 @@ class TestHarm:
         found = surgery.beyond(network, PAIR, 4)
         assert len(found) == 4
         assert found[1] == pytest.approx(surgery.score(network, PAIR), abs=1e-4)
-
-
-def test_trained_rows_are_found_by_table_and_row(tmp_path):
-    for name in ("brn-table-3-CRN", "brn-table-3-BRN-x-r", "brn-table-9-CRN", "notes"):
-        weights.save(small("crn"), tmp_path / f"{name}.safetensors", {})
-    ((table, rows),) = surgery.trained(tmp_path).items()
-    assert table == "brn/table-3"
-    assert [row.label for row in rows] == ["CRN", "BRN x→r"]
-    assert rows[0].figures["Rain100H"]["psnr"] == 30.04
-    assert rows[0].load().name == "crn"
-    ours = surgery.trained(anatomy.weights.FOLDER.parents[1] / "notebooks" / "weights")
-    assert {"CRN", "BRN"} <= {row.label for row in ours["brn/table-3"]}
-    assert all(len(list(group)) == 1 for _, group in itertools.groupby(row.label for row in ours["brn/table-3"]))
