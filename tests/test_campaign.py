@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -10,11 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from nbformat.v4 import new_code_cell, new_output
 
 if not hasattr(os, "pidfd_open"):
     pytest.skip("the campaign forks, limits and listens to processes as Linux has them", allow_module_level=True)
 
-from tests.campaign import child, report
+from tests.campaign import child, kernel, notebooks, report
 from tests.campaign.child import Limits, Outcome
 from tests.campaign.report import Finding
 
@@ -97,6 +99,61 @@ def seen(tmp_path_factory) -> dict[str, list[str]]:
 def test_misdeeds_are_seen(seen, name):
     words = MISDEEDS[name][1]
     assert any(words in fault for fault in seen[name]) if words else seen[name] == []
+
+
+# --- what it sees of notebooks ---------------------------------------------------------------------------------------
+
+INSIDE = """
+import socket, sys
+from pathlib import Path
+from tests.campaign import kernel
+
+kernel.begin(Path(sys.argv[1]))
+for act in (
+    lambda: socket.create_connection(("192.0.2.1", 9)),
+    lambda: socket.getaddrinfo("example.org", 80),
+    lambda: open("closed", "w"),
+    lambda: open("../elsewhere", "w"),
+):
+    try:
+        act()
+    except OSError as error:
+        print(error.strerror)
+print(kernel.seen())
+"""
+
+
+def test_kernel_is_offline_and_bound_by_permissions(tmp_path):
+    folder, environment = tmp_path / "own", os.environ | {"PYTHONPATH": str(ROOT)}
+    folder.mkdir()
+    (folder / "closed").touch(mode=0o444)
+    command = [sys.executable, "-c", INSIDE, folder]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, preexec_fn=kernel.bound, capture_output=True, text=True, check=True
+    )
+    *said, seen = done.stdout.splitlines()
+    assert said == ["Network is unreachable"] * 2 + ["Permission denied"]
+    deeds = " ".join(json.loads(seen)["deeds"])
+    assert all(word in deeds for word in ("192.0.2.1", "calls up example.org", f"changes {tmp_path}/elsewhere"))
+
+
+def test_each_condition_has_three_notebooks_or_more():
+    runs = list(notebooks.planned())
+    for conditions in ([run[2] for run in runs], [run[3] for run in runs]):
+        assert min(map(conditions.count, conditions)) >= 3
+    assert {run[2].name for run in runs} == {place.name for place in notebooks.PLACES}
+    assert {run[3] for run in runs} == notebooks.ORDERS.keys()
+
+
+def test_other_words_of_a_cell_are_seen():
+    def cell(*told: str):
+        return new_code_cell("rain", outputs=[new_output("stream", text=text) for text in told])
+
+    assert list(notebooks.differing([cell("wet"), cell()], [cell("w", "et"), cell("new")])) == []
+    assert list(notebooks.differing([cell("wet")], [cell("dry")])) == ["cell 0, 'rain', gives ['dry']"]
+    shown = new_code_cell("demo", outputs=[new_output("execute_result", data={"text/plain": "Demo(seed: 0 … 9)"})])
+    again = notebooks.demonstrations_again([cell("wet"), shown], random.Random(0))
+    assert [one.source for one in again] == ["rain", "demo", "demo"]
 
 
 def test_findings_are_counted_by_class(monkeypatch):

@@ -20,6 +20,9 @@ PIECE = 3_000_000
 MOST = 200_000_000
 """Bytes of a file; the page refuses a larger one before it sends anything."""
 
+_LONGEST = 255
+"""Characters of a name that are kept, its last ones."""
+
 _PAGE = """<label>{label} <input type="file" accept="image/*" onchange="(async input => {{
 const box = input.closest('.pieces'), wire = box.querySelector('textarea'), file = input.files[0];
 if (!file) return;
@@ -51,6 +54,32 @@ class File(NamedTuple):
     content: bytearray
 
 
+class _Piece(NamedTuple):
+    run: int
+    """When the file was chosen, which tells its pieces from another's."""
+    name: str
+    size: int
+    """Bytes of the whole file."""
+    at: int
+    """Where in the file it belongs."""
+    content: bytes
+
+
+def _piece(text: str) -> _Piece | None:
+    """What a message holds, if the page can have sent it: whoever a widget is served to may send anything."""
+    if len(text) > 2 * PIECE:  # above base 64 of a piece: not even parsed
+        return None
+    try:
+        told = json.loads(text)
+        piece = _Piece(*(told[key] for key in _Piece._fields[:-1]), base64.b64decode(told["data"], validate=True))
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    if [type(value) for value in piece[:-1]] != [int, str, int, int]:
+        return None
+    fits = len(piece.content) <= PIECE and 0 <= piece.at <= piece.at + len(piece.content) <= piece.size <= MOST
+    return piece._replace(name=piece.name[-_LONGEST:]) if fits else None
+
+
 class _Wire(ipywidgets.Textarea):
     value = traitlets.Unicode().tag(sync=True, echo_update=False)  # what came is not sent back
 
@@ -71,7 +100,7 @@ class Pieces(ipywidgets.VBox):
     def __init__(self, description: str):
         self._wire, self._told = _Wire(continuous_update=False), ipywidgets.HTML()
         self._wire.layout.display = "none"
-        self._content, self._run = bytearray(), None
+        self._content, self._begun = bytearray(), None
         page = _PAGE.format(label=html.escape(description), most=MOST, megabytes=MOST // 10**6, piece=PIECE)
         super().__init__([ipywidgets.HTML(page), self._wire, self._told], description=description)
         self.add_class("pieces")
@@ -79,14 +108,19 @@ class Pieces(ipywidgets.VBox):
 
     def _take(self, change) -> None:
         """A piece arrived: it is laid beside those before it, if it belongs there; the last one completes the file."""
-        piece = json.loads(change["new"])
-        if piece["at"] == 0:
-            self._content, self._run = bytearray(), piece["run"]
-        if piece["run"] != self._run or piece["at"] != len(self._content) or piece["size"] > MOST:
+        piece = _piece(change["new"])
+        if piece is None:
             return
-        self._content += base64.b64decode(piece["data"])
-        done, size = len(self._content), piece["size"]
-        text = f"{html.escape(piece['name'])}: {done / 1e6:.1f} of {size / 1e6:.1f} MB"
-        self._told.value = f'<span role="status" data-taken="{self._run} {done}">{text}</span>'
-        if done >= size:
-            self.value = File(piece["name"], self._content)
+        file = piece.run, piece.name, piece.size
+        if piece.at == 0:
+            self._content, self._begun = bytearray(), file
+        if file != self._begun or piece.at != len(self._content):
+            return
+        self._content += piece.content
+        done = len(self._content)
+        name = html.escape(piece.name if piece.name.isprintable() else ascii(piece.name))
+        text = f"{name}: {done / 1e6:.1f} of {piece.size / 1e6:.1f} MB"
+        self._told.value = f'<span role="status" data-taken="{piece.run} {done}">{text}</span>'
+        if done == piece.size:
+            content, self._content, self._begun = self._content, bytearray(), None  # nothing is added to it any more
+            self.value = File(piece.name, content)

@@ -15,6 +15,7 @@ become the filmstrip that a page without a kernel shows.
 import base64
 import html
 import io
+import os
 import re
 import tempfile
 import threading
@@ -30,7 +31,7 @@ from IPython.display import display
 from PIL import Image
 from torch import Tensor
 
-from derainlib.errors import DerainError
+from derainlib.errors import DerainError, ImageError
 from derainlib.lab import figures
 from derainlib.lab.curtain import LIVE, Curtain
 from derainlib.lab.greeting import WAITS, Greeting
@@ -39,6 +40,8 @@ from derainlib.lab.zoom import Zoomed
 
 _CHOSEN = (ipywidgets.Dropdown, ipywidgets.SelectionSlider)
 _WIDE = (ipywidgets.IntSlider, ipywidgets.FloatSlider, ipywidgets.SelectionSlider, ipywidgets.Text)
+PIXELS = 50_000_000
+"""Pixels of an uploaded photograph at most: with 2 GB of memory, a kernel that is served to others survives it."""
 _REMEMBERED = 64  # pictures that a demonstration keeps, so that moving back costs nothing
 _QUICK = 0.15  # seconds; a picture drawn faster follows the mouse, a slower one waits for its release
 
@@ -285,9 +288,9 @@ def upload(function: Callable[..., object], example: Tensor, **controls: ipywidg
         function: from an image (1, 3, H, W) in [0, 1], and the controls' values by name, to a figure or an image.
         example: (3, H, W) or a batch of one: the photograph until another is chosen.
         controls: further ones beside the button, as `demo` takes them.
-    """
-    from derainlib import images
 
+    A file that is no photograph, or one of more than `PIXELS`, leaves a line in place of the picture.
+    """
     # Trying the demonstration out takes the example in the way of a file that was chosen.
     shown = File("the example", bytearray(_file(example, "png")))
 
@@ -296,7 +299,7 @@ def upload(function: Callable[..., object], example: Tensor, **controls: ipywidg
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, _safe(file.name))
             path.write_bytes(file.content)
-            return function(images.read(path)[None], **values)
+            return function(_uploaded(path)[None], **values)
 
     return demo(process, film={"photograph": [shown]}, photograph=Pieces("your photograph"), **controls)
 
@@ -385,8 +388,27 @@ def _written(control: ipywidgets.Widget) -> str:
 
 
 def _safe(name: str) -> str:
-    """A file's name without folders, or anything else that could lead out of one."""
-    return re.sub(r"[^\w. -]", "_", re.split(r"[/\\]", name)[-1])[-100:].strip(". ") or "photograph"
+    """A file's name without folders, or anything else that could lead out of one; at most 250 bytes."""
+    last = re.sub(r"[^\w. -]", "_", re.split(r"[/\\]", name)[-1])[-100:]
+    return last.encode()[-250:].decode(errors="ignore").strip(". ") or "photograph"
+
+
+def _uploaded(path: Path) -> Tensor:
+    """A photograph from elsewhere, (3, H, W) in [0, 1]; refused before it is decoded where it has too many pixels.
+
+    Raises:
+        ImageError: as `images.read`, or above `PIXELS`; the line names the file, not where it lies.
+    """
+    from derainlib import images
+
+    try:
+        height, width = images.header(path).size
+        if height * width > PIXELS:
+            large = f"{width} x {height} pixels, above the {PIXELS / 1e6:g} megapixels that this page takes"
+            raise ImageError(f"{path}: {large}: choose a smaller one")
+        return images.read(path)
+    except ImageError as error:
+        raise ImageError(str(error).replace(f"{path.parent}{os.sep}", "", 1)) from None
 
 
 def _hashable(value: object) -> bool:

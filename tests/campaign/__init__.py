@@ -9,6 +9,8 @@
     training.py   killed, out of disk or memory, moved, damaged: the same weights in the end
     folders.py    `derain folder` killed and started again
     numbers.py    NaN, infinity, flat and odd images, in every network, precision and layout
+    notebooks.py  notebooks offline, read-only, in odd folders, languages and orders; and what is uploaded to them
+    kernel.py     what a notebook's kernel sees of itself
     report.py     the figures by class
 
 The short form is `tests/test_campaign.py`. It needs Linux, whose processes it forks, limits and listens to.

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
-from tests.campaign import child, files, folders, numbers, report, training
+from tests.campaign import child, files, folders, notebooks, numbers, report, training
 from tests.campaign.report import Finding
 from tests.campaign.stock import Stock
 
-PARTS = {"files": files, "training": training, "folders": folders, "numbers": numbers}
+PARTS = {"files": files, "training": training, "folders": folders, "numbers": numbers, "notebooks": notebooks}
 
 
 def findings(parts: Sequence[str], seed: int, share: float, only: str) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from PIL import Image
 from derainlib import images
 from derainlib.errors import DerainError, ImageError
 from derainlib.lab import widgets
-from derainlib.lab.pieces import MOST, Pieces
+from derainlib.lab.pieces import MOST, PIECE, Pieces
 from derainlib.lab.widgets import choice, demo, slider, switch
 
 
@@ -198,6 +198,8 @@ def test_slider_over_values_that_are_far_apart():
         ("", "photograph"),
         ("a\0b:c.jpg", "a_b_c.jpg"),
         ("x" * 300 + ".jpg", "x" * 96 + ".jpg"),
+        ("雨" * 300 + ".jpg", "雨" * 82 + ".jpg"),  # a name has at most 255 bytes
+        ("two\nlines\ud800.png", "two_lines_.png"),
     ],
 )
 def test_uploaded_file_stays_in_its_folder(name, expected):
@@ -219,6 +221,17 @@ def test_picture_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch)
     with pytest.raises(ImageError, match="30 x 20 pixels, above the limit"):
         send(live.controls["photograph"], buffer.getvalue())
     assert "above the limit" in live._message.value
+
+
+def test_upload_has_a_limit_of_its_own_and_does_not_tell_where_it_lay(monkeypatch):
+    """What may be read from one's own disk may be too much for a kernel that is served to others."""
+    live = widgets.upload(lambda image: image, example=torch.zeros(3, 16, 16))
+    buffer = io.BytesIO()
+    Image.new("L", (30, 20)).save(buffer, format="PNG")
+    monkeypatch.setattr(widgets, "PIXELS", 400)
+    monkeypatch.setattr(images, "read", lambda path: pytest.fail("it was decoded"))
+    with pytest.raises(ImageError, match=r"^mine\.png: 30 x 20 pixels, above the 0\.0004 megapixels"):
+        send(live.controls["photograph"], buffer.getvalue())
 
 
 def test_two_readers_do_not_share_a_photograph():
@@ -328,7 +341,56 @@ def test_pieces_that_do_not_belong_together_make_none():
         assert control.value is None
     send(control, b"1234", size=MOST + 1)
     assert control.value is None
-    assert len(control._content) == 0
+    assert len(control._content) == 2  # of the first
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no JSON",
+        "[" * 100_000,
+        "[]",
+        "{}",
+        {"data": "no base 64!"},
+        {"data": 5},
+        {"name": 5},
+        {"run": "' onclick='"},
+        {"size": "9"},
+        {"size": True},
+        {"at": -1},
+        {"at": None},
+        {"size": 2},
+        {"size": MOST + 1},
+        {"data": base64.b64encode(bytes(PIECE + 1)).decode(), "size": MOST},
+        {"name": "n" * 2 * PIECE},
+    ],
+    ids=lambda message: str(message)[:20],
+)
+def test_message_that_the_page_cannot_have_sent_does_nothing(message):
+    """Whoever a widget is served to may send anything."""
+    control = Pieces("yours")
+    told = {"run": 7, "name": "a", "size": 9, "at": 0, "data": "AAAA"}
+    move(control._wire, message if isinstance(message, str) else json.dumps(told | message))
+    assert (control.value, len(control._content), control._told.value) == (None, 0, "")
+
+
+def test_pieces_never_outgrow_what_was_announced():
+    control = Pieces("yours")
+    send(control, b"1234")
+    chosen = control.value
+    for size, at in ((4, 4), (8, 4), (8, 0), (12, 4)):  # after the last; of another size; a new file, and another size
+        told = {"run": 7, "name": "mine.png", "size": size, "at": at, "data": "AAAAAA=="}
+        move(control._wire, json.dumps(told))
+        assert control.value is chosen
+        assert chosen.content == b"1234"
+    assert len(control._content) == 4
+
+
+def test_name_of_a_file_comes_in_one_line():
+    control = Pieces("yours")
+    send(control, b"1234", "<b>\n\ud800" + "n" * 1000)
+    assert control._told.value.isprintable()
+    assert len(control.value.name) == 255
 
 
 def test_box_of_widgets_is_answered_at_once():
