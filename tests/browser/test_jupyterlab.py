@@ -88,7 +88,7 @@ def test_keys_in_a_demonstration_stay_there(tool):
         page.set_content(
             f"<div class='demonstration'><div class='greeting'>{wire}<textarea></textarea></div>{lists}</div>"
         )
-        page.evaluate("document.onkeydown = event => { event.preventDefault(); document.title += event.key }")
+        page.evaluate("() => { onkeydown = event => { event.preventDefault(); document.title += event.key } }")
         page.wait_for_function("document.querySelector('textarea').value === 'here'")
         chosen = page.get_by_role("combobox")
         chosen.press("ArrowDown")
