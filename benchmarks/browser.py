@@ -76,7 +76,10 @@ def jupyterlab(folder: Path, settings: Mapping[str, Mapping] | None = None) -> I
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
-            server.wait(30)
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:  # a busy kernel keeps it
+                server.kill()
 
 
 def _await(address: str, log: Path) -> None:

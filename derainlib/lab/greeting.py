@@ -3,7 +3,8 @@
 Which front ends answer while a cell runs is only seen by a message of theirs, and a reader's first move may come while
 a cell trains: too late to say that it waits. So the page sends one unasked; the kernel's answer tells whether this page
 waits, and no answer within `PATIENCE` that it does. Sliders get what ipywidgets (8.1) leaves out, their label as the
-name that a screen reader says. Plain HTML, as `derainlib.lab.pieces`.
+name that a screen reader says. Keys pressed in a demonstration stay in it: JupyterLab would take a list's arrows to the
+next cell, and delete the cell for two D. Those with Control stay JupyterLab's. Plain HTML, as `derainlib.lab.pieces`.
 """
 
 from collections.abc import Callable
@@ -29,6 +30,9 @@ const timer = setInterval(() => {{
       handle.setAttribute('aria-label', slider.querySelector('.widget-label').textContent);
   if (!said) {{
     said = true;
+    box.onkeydown = event =&gt; {{
+      if (!event.ctrlKey &amp;&amp; !event.metaKey &amp;&amp; !event.shiftKey) event.stopPropagation();
+    }};
     wire.value = 'here';
     wire.dispatchEvent(new Event('change', {{bubbles: true}}));
   }}

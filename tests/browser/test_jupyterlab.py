@@ -9,6 +9,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from derainlib import images
 from derainlib.data import samples
+from derainlib.lab.greeting import Greeting
 from derainlib.lab.widgets import before_after, download, zoomed
 from tests.browser import rules
 
@@ -77,6 +78,23 @@ def test_line_and_files_in_jupyterlab(tool, tmp_path):
         ):
             button.set_input_files(tmp_path / f"{name}.jpg")
             notebook.cell(1).get_by_text(answer).wait_for(timeout=30_000)
+
+
+def test_keys_in_a_demonstration_stay_there(tool):
+    """JupyterLab listens to the whole page: an arrow would go to the next cell, not down the list."""
+    wire = Greeting(str).children[0].value
+    lists = "<select><option>light<option>heavy</select>"
+    with tool("browser").window() as page:
+        page.set_content(
+            f"<div class='demonstration'><div class='greeting'>{wire}<textarea></textarea></div>{lists}</div>"
+        )
+        page.evaluate("() => { onkeydown = event => { event.preventDefault(); document.title += event.key } }")
+        page.wait_for_function("document.querySelector('textarea').value === 'here'")
+        chosen = page.get_by_role("combobox")
+        chosen.press("ArrowDown")
+        assert chosen.input_value() == "heavy"
+        chosen.press("Control+s")
+        assert page.title() == "Controls"  # what is pressed with Control is still JupyterLab's
 
 
 SLOW_KERNEL = """import time

@@ -1,5 +1,8 @@
 """Each notebook's main demonstration is moved by hand and by keys while another cell trains, and looked at in both
-themes; each stored notebook is opened as a page without a kernel. The looks are kept in runs/browser."""
+themes; each stored notebook is opened as a page without a kernel. The looks are kept in runs/browser.
+
+A quarter of the notebooks at each commit, in turn; all of them with --all-notebooks.
+"""
 
 import itertools
 from pathlib import Path
@@ -10,6 +13,7 @@ from nbconvert import HTMLExporter
 
 from derainlib.lab import series
 from tests.browser import rules, slices
+from tests.notebooks.turns import TURNS, Turns
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "runs" / "browser"
@@ -44,13 +48,29 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def notebook(tool, tmp_path_factory):
-    """Every main demonstration in a notebook of one kernel, and below them a cell that trains."""
+def chosen(request) -> list[str]:
+    """The notebooks whose turn it is."""
+    turn, every = Turns.of(ROOT).turn, request.config.option.all_notebooks
+    return [path.stem for place, path in enumerate(STORED) if every or place % TURNS == turn]
+
+
+@pytest.fixture
+def in_turn(chosen, request) -> None:
+    """Leaves out a test of another notebook."""
+    if request.node.callspec.id.split("-")[0] not in chosen:
+        pytest.skip(f"through a browser, and not its turn (one of {TURNS})")
+
+
+@pytest.fixture(scope="module")
+def notebook(tool, chosen, tmp_path_factory):
+    """The main demonstrations in a notebook of one kernel, and below them a cell that trains."""
     browser, folder = tool("browser"), tmp_path_factory.mktemp("series")
-    cells = [f"shown({code!r})" for code in DEMOS.values()]
+    shown = [name for name in DEMOS if name in chosen]
+    cells = [f"shown({DEMOS[name]!r})" for name in shown]
     browser.write(folder / "demos.ipynb", [SETTING_UP, *cells, TRAINING.format(enough=str(folder / "enough"))])
     with browser.jupyterlab(folder) as address, browser.window() as page:
         found = browser.Notebook(page, address, "demos.ipynb")
+        found.places = {name: number for number, name in enumerate(shown, 1)}
         for number in range(len(cells) + 1):
             found.run(number)
         found.start(len(cells) + 1)
@@ -60,7 +80,7 @@ def notebook(tool, tmp_path_factory):
 
 def demonstration(notebook, name: str):
     """The box of a notebook's demonstration, in sight."""
-    box = notebook.cell(list(DEMOS).index(name) + 1).locator(".demonstration")
+    box = notebook.cell(notebook.places[name]).locator(".demonstration")
     box.scroll_into_view_if_needed()
     return box
 
@@ -71,7 +91,7 @@ def answered(notebook, box, act, what: str) -> None:
     before = [picture.element_handle(), picture.get_attribute("src")]
     act()
     notebook.page.wait_for_function("([img, src]) => img.src !== src", arg=before, timeout=60_000)
-    assert notebook.prompt(len(DEMOS) + 1) == "[*]:", f"{what} was answered when the training was over"
+    assert notebook.prompt(len(notebook.places) + 1) == "[*]:", f"{what} was answered when the training was over"
     assert box.get_by_text("cannot answer").count() == 0
 
 
@@ -81,6 +101,7 @@ def other_end(control) -> str:
     return "Home" if now == most else "End"
 
 
+@pytest.mark.usefixtures("in_turn")
 @pytest.mark.parametrize("name", DEMOS)
 def test_main_demonstration_answers_beside_a_training(notebook, name):
     box, keys = demonstration(notebook, name), notebook.page.keyboard
@@ -100,6 +121,7 @@ def test_main_demonstration_answers_beside_a_training(notebook, name):
         answered(notebook, box, control.click, "the mouse")
 
 
+@pytest.mark.usefixtures("in_turn")
 @pytest.mark.parametrize("name", DEMOS)
 def test_every_control_has_a_name_and_is_reached_by_keys(notebook, name):
     box, page = demonstration(notebook, name), notebook.page
@@ -122,11 +144,11 @@ def test_every_control_has_a_name_and_is_reached_by_keys(notebook, name):
 def test_demonstrations_look_right(notebook, theme):
     notebook.dress(theme)
     wrong = {}
-    for name in DEMOS:
+    for name in notebook.places:
         box = demonstration(notebook, name)
         notebook.page.wait_for_timeout(100)
         shot = box.screenshot(path=shots(f"{name}-{theme.split()[1].lower()}.png"))
-        wrong[name] = rules.broken(notebook.cell(list(DEMOS).index(name) + 1).locator(".jp-OutputArea"))
+        wrong[name] = rules.broken(notebook.cell(notebook.places[name]).locator(".jp-OutputArea"))
         assert rules.is_drawn(shot), name
     assert not any(wrong.values()), {name: found for name, found in wrong.items() if found}
 
@@ -146,6 +168,7 @@ def pages(tool):
         yield page, faults
 
 
+@pytest.mark.usefixtures("in_turn")
 @pytest.mark.parametrize(
     ("path", "theme"), list(zip(STORED, itertools.cycle(["light", "dark"]))), ids=lambda one: Path(one).stem
 )
