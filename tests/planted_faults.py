@@ -383,7 +383,7 @@ FAULTS = (
     ),
     Fault(
         "a widget of notebook 00 raises when it is moved", "notebooks/00_start_here.ipynb",
-        "wet = derainlib.add_rain(", "assert seed == 0; wet = derainlib.add_rain(",
+        "wet = derainlib.add_rain(astronaut, kind", "assert seed == 0; wet = derainlib.add_rain(astronaut, kind",
     ),
     Fault(
         "PSNR is half of what notebook 00 stores", "notebooks/00_start_here.ipynb",

@@ -7,11 +7,12 @@ A table is trained only where its ledger line says that it can tell something: t
 over two, three and four seeds, from the noise of seeds in this network's reports, or in all where it has none yet.
 """
 
+import argparse
 import json
 import math
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tables import COSTS, PLANS, RESULTS, Plan
@@ -64,8 +65,10 @@ def fill(text: str, content: str) -> str:
     return f"{before}{START}\n\n{content}\n\n{END}{rest.split(END)[1]}"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the ledger."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args(arguments)
     files.write_atomically(PAGE, fill(PAGE.read_text(), ledger()).encode())
     print(f"written: {PAGE}")
     return 0

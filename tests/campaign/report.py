@@ -73,7 +73,7 @@ def keep(found: Mapping[str, dict], seed: int, path: Path):
     """Writes figures beside those of classes that were not run, and, where they are our results, the page's table."""
     known = json.loads(path.read_text())["classes"] if path.exists() else {}
     results = {
-        "machine": {"cpu": platform.machine(), "cores": os.cpu_count(), "system": platform.release()},
+        "machine": {"cpu": platform.machine(), "cores": os.cpu_count()},
         "python": platform.python_version(),
         "torch": version("torch"),
         "seed": seed,
