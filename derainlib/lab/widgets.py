@@ -150,7 +150,7 @@ class Demo:
             self._move(name, [value for value in _positions(self.controls[name]) if value != self.values[name]][:1])
         self.strip = figures.filmstrip(*zip(*self._move(filmed, values), strict=True))
         row = ipywidgets.Box([*self.controls.values()], layout=ipywidgets.Layout(flex_flow="row wrap"))
-        self._box = ipywidgets.VBox([row, greeting, self._note, self._message, self._image, *below])
+        self._box = ipywidgets.VBox([row, self._note, self._message, self._image, *below, greeting])
         self._box.add_class("demonstration")
 
     @property

@@ -159,13 +159,13 @@ def shots(name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pages(tool):
-    """A window that fetches nothing, and the faults of the scripts in it."""
-    with tool("browser").window() as page:
-        faults = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.route("http*://**", lambda route: route.abort())
-        yield page, faults
+def pages(notebook):
+    """A window of the same browser, of which a process has one, that fetches nothing; the faults of the scripts in it."""
+    page, faults = notebook.page.context.browser.new_page(), []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.route("http*://**", lambda route: route.abort())
+    yield page, faults
+    page.close()
 
 
 @pytest.mark.usefixtures("in_turn")
