@@ -160,7 +160,7 @@ def shots(name: str) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(notebook):
-    """A window of the same browser, of which a process has one, that fetches nothing; the faults of the scripts in it."""
+    """A window of the same browser, of which a process has one; it fetches nothing. And the faults of its scripts."""
     page, faults = notebook.page.context.browser.new_page(), []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.route("http*://**", lambda route: route.abort())
