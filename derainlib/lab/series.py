@@ -20,7 +20,8 @@ class Entry(NamedTuple):
 
     Attributes:
         name: its file without the ending, numbered: 08, or 08b for the part that follows.
-        minutes: how long a student takes who reads all, moves the demos and does the exercises.
+        minutes: how long a student takes who reads all, moves the demos and does the exercises; an estimate, by 150
+            words or 20 lines of code a minute, three minutes for a demo and seven for an exercise.
         level: 1 wants no more than school, 2 wants convolutions or statistics, 3 a paper read with a pencil.
         needs: numbers of the notebooks that it builds on.
     """
@@ -50,34 +51,6 @@ class Entry(NamedTuple):
         return f"{self.number} · {self.title}"
 
 
-STUDY = {
-    "00": (40, 1),
-    "01": (80, 1),
-    "02": (90, 1, ("01",)),
-    "03": (80, 3, ("01",)),
-    "04": (60, 3, ("01", "03")),
-    "05": (75, 2, ("01",)),
-    "05b": (50,),
-    "06": (60, 2, ("01",)),
-    "07": (90, 2, ("01", "02")),
-    "08": (70, 2, ("01", "02")),
-    "08b": (70,),
-    "09": (60, 2, ("02", "08")),
-    "09b": (40,),
-    "10": (60, 2, ("01", "02")),
-    "11": (60, 3, ("10b",)),
-    "12": (50, 2, ("02",)),
-    "13": (50, 2, ("07",)),
-    "14": (40, 1, ("02",)),
-    "15": (60, 3, ("02",)),
-    "16": (40, 2, ("02", "15")),
-    "17": (40, 2, ("14",)),
-}
-"""Minutes, level and needs by number, where they differ from an entry's defaults.
-
-The minutes are estimates: 150 words or 20 lines of code a minute, three minutes for a demo, seven for an exercise.
-"""
-
 PATHS = {
     "student": ("how rain is taken off, and how to do it oneself", ("00", "01", "02", "07", "12", "14")),
     "researcher": (
@@ -94,57 +67,47 @@ GLOSSARY = "glossary.md"
 """The page of symbols and terms, among the notebooks."""
 
 
-def _studied(entry: Entry) -> Entry:
-    """The entry with what `STUDY` has for its number."""
-    return entry._replace(**dict(zip(("minutes", "level", "needs"), STUDY.get(entry.number, ()), strict=False)))
-
-
 # Numbers are kept for good; a second part of 08 is 08b. A notebook that does not exist yet is listed nowhere but here.
 SERIES = tuple(
-    _studied(Entry(*row))
+    Entry(*row)
     for row in (
-        ("00_start_here", "Start here", "Take the rain off a photograph, yours or ours."),
-        ("01_rain_model", "The rain model", "Draw rain, lay it on a scene, see why undoing it is ill-posed."),
-        (
-            "02_data_and_metrics",
-            "Data and metrics",
-            "Pairs, leaks, scores, and why papers disagree by 1.3 dB.",
-        ),
-        (
-            "03_sparsity_statistics",
-            "Sparsity statistics",
-            "How the derivatives of photographs and rain differ.",
-        ),
-        ("04_decomposition_by_descent", "Decomposition by descent", "Take an image apart without a network."),
-        ("05_qsnet", "QSNet", "Groups and shuffles, five scales, and a picture decoded from each."),
-        ("05b_qsnet_losses", "QSNet's losses", "Four losses, how loud each is, and what a seed is worth."),
-        ("06_dcdnet", "DCDNet", "Twelve stages that share 17,305 weights."),
-        ("06b_dcdnet_in_numbers", "DCDNet in numbers", "Stages, losses, 335 missing parameters, and two tables again."),
-        ("07_srn_brn", "SRN and BRN", "ConvLSTMs over stages, and two branches that talk to each other."),
-        ("08_phpnet", "PHPNet", "Pyramids, contrast-aware pooling, and two pictures one after the other."),
-        (
-            "08b_phpnet_losses",
-            "PHPNet's losses",
-            "A distance, an angle and a reader: what each of three losses is worth.",
-        ),
-        ("09_seeing_through_rain", "Seeing through rain", "Segment a street before and after deraining."),
-        ("09b_does_deraining_pay", "Does deraining pay?", "Where it harms, and readers that know rain."),
-        ("10_menet", "MENET", "A U-Net that loses no pixel, and attention to the whole photograph."),
-        ("10b_menet_losses", "MENET's losses", "Edges, textures and contents as tasks of one network."),
-        ("11_balancing_tasks", "Balancing tasks", "Weights for several losses, by loss and by gradient."),
-        (
-            "11b_balanced_training",
-            "Balanced training",
-            "Who survives 10ᵏ, weights from uncertainty, the paper's Table I.",
-        ),
-        ("12_loss_lab", "Loss lab", "Any weighted sum of losses, on any network."),
-        ("13_network_lab", "Network lab", "Take blocks out, put others in, and count what they cost."),
-        ("14_train", "Train", "Any recipe, at any scale, from a notebook or from the command line."),
-        ("15_ablation_studies", "Ablation studies", "The papers' tables, run again."),
-        ("16_leaderboard", "Leaderboard", "All networks, all sets, one protocol each."),
-        ("17_beyond_one_machine", "Beyond one machine", "Several GPUs, several machines, one command."),
+        ("00_start_here", "Start here", "Take the rain off a photograph, yours or ours.", 40, 1),
+        ("01_rain_model", "The rain model", "Draw rain, lay it on a scene, see why undoing it is ill-posed.", 80, 1),
+        ("02_data_and_metrics", "Data and metrics",
+         "Pairs, leaks, scores, and why papers disagree by 1.3 dB.", 90, 1, ("01",)),
+        ("03_sparsity_statistics", "Sparsity statistics",
+         "How the derivatives of photographs and rain differ.", 80, 3, ("01",)),
+        ("04_decomposition_by_descent", "Decomposition by descent",
+         "Take an image apart without a network.", 60, 3, ("01", "03")),
+        ("05_qsnet", "QSNet", "Groups and shuffles, five scales, and a picture decoded from each.", 75, 2, ("01",)),
+        ("05b_qsnet_losses", "QSNet's losses", "Four losses, how loud each is, and what a seed is worth.", 50, 2),
+        ("06_dcdnet", "DCDNet", "Twelve stages that share 17,305 weights.", 60, 2, ("01",)),
+        ("06b_dcdnet_in_numbers", "DCDNet in numbers",
+         "Stages, losses, 335 missing parameters, and two tables again.", 60, 2),
+        ("07_srn_brn", "SRN and BRN",
+         "ConvLSTMs over stages, and two branches that talk to each other.", 90, 2, ("01", "02")),
+        ("08_phpnet", "PHPNet",
+         "Pyramids, contrast-aware pooling, and two pictures one after the other.", 70, 2, ("01", "02")),
+        ("08b_phpnet_losses", "PHPNet's losses",
+         "A distance, an angle and a reader: what each of three losses is worth.", 70, 2),
+        ("09_seeing_through_rain", "Seeing through rain",
+         "Segment a street before and after deraining.", 60, 2, ("02", "08")),
+        ("09b_does_deraining_pay", "Does deraining pay?", "Where it harms, and readers that know rain.", 40, 2),
+        ("10_menet", "MENET",
+         "A U-Net that loses no pixel, and attention to the whole photograph.", 60, 2, ("01", "02")),
+        ("10b_menet_losses", "MENET's losses", "Edges, textures and contents as tasks of one network.", 60, 2),
+        ("11_balancing_tasks", "Balancing tasks",
+         "Weights for several losses, by loss and by gradient.", 60, 3, ("10b",)),
+        ("11b_balanced_training", "Balanced training",
+         "Who survives 10ᵏ, weights from uncertainty, the paper's Table I.", 60, 2),
+        ("12_loss_lab", "Loss lab", "Any weighted sum of losses, on any network.", 50, 2, ("02",)),
+        ("13_network_lab", "Network lab", "Take blocks out, put others in, and count what they cost.", 50, 2, ("07",)),
+        ("14_train", "Train", "Any recipe, at any scale, from a notebook or from the command line.", 40, 1, ("02",)),
+        ("15_ablation_studies", "Ablation studies", "The papers' tables, run again.", 60, 3, ("02",)),
+        ("16_leaderboard", "Leaderboard", "All networks, all sets, one protocol each.", 40, 2, ("02", "15")),
+        ("17_beyond_one_machine", "Beyond one machine", "Several GPUs, several machines, one command.", 40, 2, ("14",)),
     )
-)
+)  # fmt: skip
 
 
 def existing(folder: Path) -> list[Entry]:

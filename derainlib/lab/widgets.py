@@ -352,9 +352,7 @@ def dress(control: ipywidgets.Widget, name: str) -> None:
     control.description = control.description or name.replace("_", " ")
     if control.has_trait("style") and control.style.has_trait("description_width"):
         control.style.description_width = "initial"
-    if isinstance(
-        control, ipywidgets.IntSlider | ipywidgets.FloatSlider | ipywidgets.SelectionSlider | ipywidgets.Text
-    ):
+    if isinstance(control, _WIDE):
         control.layout = ipywidgets.Layout(width="450px", max_width="100%")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from derainlib.lab import exercises
 from derainlib.lab.exercises import Exercise
-from tests.lab import paper_ways, ways, ways_of_losses
+from tests.lab import ways, ways_of_losses, ways_of_networks
 
 
 def of_the_notebooks() -> dict[str, Exercise]:
@@ -27,7 +27,7 @@ ALL = of_the_notebooks()
 
 """Modules whose exercises do not yet have a sentence for five slips and three other ways to be right. No new one."""
 
-WAYS = ways.WAYS | ways_of_losses.WAYS | paper_ways.WAYS
+WAYS = ways.WAYS | ways_of_losses.WAYS | ways_of_networks.WAYS
 
 
 def results(exercise: Exercise) -> list[torch.Tensor]:
