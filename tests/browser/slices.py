@@ -48,6 +48,8 @@ def _read(one: ast.stmt) -> set[str]:
     """The names of the notebook that a statement reads, now or in functions that it defines."""
     table = symtable.symtable(ast.unparse(one), "cell", "exec")
     own = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
+    # What `x |= y` reads of x, a symbol table does not tell.
+    own |= {root.id for node in ast.walk(one) if isinstance(node, ast.AugAssign) and (root := _root(node.target))}
     return own | {symbol.get_name() for inner in _inner(table) for symbol in inner.get_symbols() if symbol.is_global()}
 
 
