@@ -1,8 +1,5 @@
 """Each notebook's main demonstration is moved by hand and by keys while another cell trains, and looked at in both
-themes; each stored notebook is opened as a page without a kernel. The looks are kept in runs/browser.
-
-A quarter of the notebooks at each commit, in turn; all of them with --all-notebooks.
-"""
+themes; each stored notebook is opened as a page without a kernel. The looks are kept in runs/browser."""
 
 import itertools
 from pathlib import Path
@@ -13,7 +10,6 @@ from nbconvert import HTMLExporter
 
 from derainlib.lab import series
 from tests.browser import rules, slices
-from tests.notebooks.turns import TURNS, Turns
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "runs" / "browser"
@@ -48,29 +44,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def chosen(request) -> list[str]:
-    """The notebooks whose turn it is."""
-    turn, every = Turns.of(ROOT).turn, request.config.option.all_notebooks
-    return [path.stem for place, path in enumerate(STORED) if every or place % TURNS == turn]
-
-
-@pytest.fixture
-def in_turn(chosen, request) -> None:
-    """Leaves out a test of another notebook."""
-    if request.node.callspec.id.split("-")[0] not in chosen:
-        pytest.skip(f"through a browser, and not its turn (one of {TURNS})")
-
-
-@pytest.fixture(scope="module")
-def notebook(tool, chosen, tmp_path_factory):
+def notebook(tool, tmp_path_factory):
     """The main demonstrations in a notebook of one kernel, and below them a cell that trains."""
     browser, folder = tool("browser"), tmp_path_factory.mktemp("series")
-    shown = [name for name in DEMOS if name in chosen]
-    cells = [f"shown({DEMOS[name]!r})" for name in shown]
+    cells = [f"shown({code!r})" for code in DEMOS.values()]
     browser.write(folder / "demos.ipynb", [SETTING_UP, *cells, TRAINING.format(enough=str(folder / "enough"))])
     with browser.jupyterlab(folder) as address, browser.window() as page:
         found = browser.Notebook(page, address, "demos.ipynb")
-        found.places = {name: number for number, name in enumerate(shown, 1)}
+        found.places = {name: number for number, name in enumerate(DEMOS, 1)}
         for number in range(len(cells) + 1):
             found.run(number)
         found.start(len(cells) + 1)
@@ -106,7 +87,6 @@ def neighbour(control) -> str:
     return control.evaluate("list => list.selectedIndex < list.length - 1 ? 'ArrowDown' : 'ArrowUp'")
 
 
-@pytest.mark.usefixtures("in_turn")
 @pytest.mark.parametrize("name", DEMOS)
 def test_main_demonstration_answers_beside_a_training(notebook, name):
     box, keys = demonstration(notebook, name), notebook.page.keyboard
@@ -126,7 +106,6 @@ def test_main_demonstration_answers_beside_a_training(notebook, name):
         answered(notebook, box, control.click, "the mouse")
 
 
-@pytest.mark.usefixtures("in_turn")
 @pytest.mark.parametrize("name", DEMOS)
 def test_every_control_has_a_name_and_is_reached_by_keys(notebook, name):
     box, page = demonstration(notebook, name), notebook.page
@@ -173,7 +152,6 @@ def pages(notebook):
     page.close()
 
 
-@pytest.mark.usefixtures("in_turn")
 @pytest.mark.parametrize(
     ("path", "theme"), list(zip(STORED, itertools.cycle(["light", "dark"]))), ids=lambda one: Path(one).stem
 )
